@@ -1,0 +1,1 @@
+"""Everything behind the stream: the core, its adapters, the matcher and the jobs."""

@@ -1,0 +1,1 @@
+"""The outside: one module per outside thing; errors are translated here."""

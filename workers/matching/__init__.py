@@ -1,0 +1,1 @@
+"""The matcher: read, apply, commit, publish, ack."""

@@ -1,0 +1,86 @@
+"""Settings, read once from the environment in a composition root and passed on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+class SettingsError(Exception):
+    """Raised when an environment variable is missing or cannot be used; says what to set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that may differ between two deployments.
+
+    Names follow what platforms set (`PORT`, `DATABASE_URL`, `REDIS_URL`); our own variables start
+    with `EXCHANGE_`. Durations are milliseconds.
+    """
+
+    database_url: str
+    redis_url: str
+    host: str = "127.0.0.1"
+    port: int = 3000
+    web_concurrency: int = 1
+    # How long an edge waits for the matcher's reply before it looks into PostgreSQL itself.
+    submit_timeout_ms: int = 5_000
+    # How long a dead matcher keeps its instruments; a standby takes over after this.
+    lease_ms: int = 2_000
+    # Entries per commit: bounds the work lost on a failed commit and the latency of the last one.
+    batch_length_max: int = 256
+    # Entries an edge may have waiting for a reply: bounds its memory; more is answered with 503.
+    in_flight_max: int = 4_096
+    log_level: str = "info"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the settings, or raise SettingsError naming the variable and the remedy."""
+        return cls(
+            database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
+            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
+            host=env.get("HOST", cls.host),
+            port=_integer(env, "PORT", cls.port, 0, 65_535),
+            web_concurrency=_integer(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
+            submit_timeout_ms=_integer(
+                env, "EXCHANGE_SUBMIT_TIMEOUT_MS", cls.submit_timeout_ms, 100, 60_000
+            ),
+            lease_ms=_integer(env, "EXCHANGE_LEASE_MS", cls.lease_ms, 200, 60_000),
+            batch_length_max=_integer(
+                env, "EXCHANGE_BATCH_LENGTH_MAX", cls.batch_length_max, 1, 4_096
+            ),
+            in_flight_max=_integer(env, "EXCHANGE_IN_FLIGHT_MAX", cls.in_flight_max, 1, 1_000_000),
+            log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
+        )
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+    url = env.get(name, "")
+    if not url:
+        raise SettingsError(
+            f"{name} is not set. Start everything with ./ops/run (it brings its own servers), "
+            f"or set {name}={schemes[0]}..."
+        )
+    if not url.startswith(schemes):
+        raise SettingsError(f"{name} must start with {' or '.join(schemes)}")
+    return url
+
+
+def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise SettingsError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
+
+
+def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = env.get(name, "").lower()
+    if not text:
+        return default
+    if text not in choices:
+        raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+    return text

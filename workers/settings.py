@@ -9,7 +9,7 @@ class SettingsError(Exception):
     """Raised when an environment variable is missing or cannot be used; says what to set."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """Everything that may differ between two deployments.
 

@@ -1,0 +1,30 @@
+"""The database's text: tables, functions and the queries that name them."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
+
+# The newest migration: a process serves only a database that has it.
+HEAD = "0001"
+
+
+def script(path: str) -> str:
+    """Return the text of `sql/<path>`."""
+    return (_FOLDER / path).read_text(encoding="utf-8")
+
+
+@cache
+def _queries() -> dict[str, bytes]:
+    parts = _NAME.split(script("queries.sql"))[1:]
+    return {
+        name: text.strip().removesuffix(";").encode()
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def query(name: str) -> bytes:
+    """Return the statement called `name` in queries.sql."""
+    return _queries()[name]

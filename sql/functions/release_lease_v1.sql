@@ -1,0 +1,12 @@
+-- Give a lease back, so that a standby takes over at once.
+-- Arguments: instrument number; the epoch held. Result: false when it was no longer held.
+-- Locks: the shard row.
+CREATE FUNCTION exchange.release_lease_v1(p_instrument_id integer, p_epoch bigint)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = exchange, pg_temp AS $$
+BEGIN
+    UPDATE shard SET owner = NULL, lease_until = '-infinity'
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch;
+    RETURN FOUND;
+END
+$$;

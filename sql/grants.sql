@@ -1,0 +1,31 @@
+-- Who may call what. Idempotent: run at the end of every migration, as the owner.
+REVOKE ALL ON ALL TABLES IN SCHEMA exchange FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA exchange FROM PUBLIC;
+
+DO $$
+DECLARE
+    v_grant record;
+BEGIN
+    FOR v_grant IN
+        SELECT g.role, p.oid::regprocedure AS function
+        FROM (VALUES
+            ('exchange_matcher', ARRAY[
+                'acquire_shard_v1', 'renew_lease_v1', 'release_lease_v1', 'free_shards_v1',
+                'load_open_orders_v1', 'read_events_v1', 'ensure_clients_v1',
+                'find_first_orders_v1', 'commit_batch_v1', 'list_instruments']),
+            ('exchange_edge', ARRAY[
+                'get_orders_v1', 'get_order_trades_v1', 'get_trades_v1', 'find_first_orders_v1',
+                'list_instruments'])
+        ) AS g(role, functions)
+        JOIN pg_roles r ON r.rolname = g.role
+        JOIN pg_proc p ON p.proname = ANY (g.functions)
+        JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'exchange'
+    LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA exchange TO %I', v_grant.role);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', v_grant.function, v_grant.role);
+    END LOOP;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'exchange_edge') THEN
+        GRANT SELECT ON exchange.alembic_version TO exchange_edge;
+    END IF;
+END
+$$;

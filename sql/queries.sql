@@ -1,0 +1,55 @@
+-- Statements that the processes run, by name. Python names a query and never spells it.
+
+-- :name assume_role
+-- Work with the least rights where the role exists and is ours to take.
+SELECT set_config('role', rolname, false) FROM pg_roles
+WHERE rolname = %(role)s AND pg_has_role(current_user, oid, 'MEMBER');
+
+-- :name acquire_shard
+SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+
+-- :name renew_lease
+SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
+
+-- :name release_lease
+SELECT exchange.release_lease_v1(%(instrument_id)s, %(epoch)s);
+
+-- :name free_shards
+SELECT * FROM exchange.free_shards_v1();
+
+-- :name load_open_orders
+SELECT * FROM exchange.load_open_orders_v1(%(instrument_id)s);
+
+-- :name ensure_clients
+SELECT client_id, client_no FROM exchange.ensure_clients_v1(%(client_ids)s);
+
+-- :name find_first_orders
+SELECT * FROM exchange.find_first_orders_v1(
+    %(instrument_id)s, %(order_ids)s, %(client_ids)s, %(keys)s);
+
+-- :name commit_batch
+SELECT exchange.commit_batch_v1(
+    %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s);
+
+-- :name read_events
+SELECT * FROM exchange.read_events_v1(%(instrument_id)s, %(after)s, %(limit)s);
+
+-- :name list_instruments
+SELECT * FROM exchange.list_instruments();
+
+-- :name get_orders
+SELECT * FROM exchange.get_orders_v1(%(order_ids)s);
+
+-- :name get_order_trades
+SELECT * FROM exchange.get_order_trades_v1(%(order_id)s, %(taker_only)s);
+
+-- :name get_trades
+SELECT * FROM exchange.get_trades_v1(%(instrument)s, %(limit)s);
+
+-- :name migration_head
+SELECT version_num FROM exchange.alembic_version;

@@ -1,0 +1,39 @@
+"""Names of everything the processes meet at in Redis.
+
+Keys of one instrument share a hash tag, so Redis Cluster keeps them together on one node.
+"""
+
+
+def order_stream(instrument: str) -> str:
+    """Stream of commands for one instrument."""
+    return f"orders:{{{instrument}}}"
+
+
+def depth_key(instrument: str) -> str:
+    """Hash: `epoch` and `sequence` of the published depth of one instrument."""
+    return f"depth:{{{instrument}}}"
+
+
+def bids_key(instrument: str) -> str:
+    """Hash: price_ticks -> quantity_lots of every bid level."""
+    return f"depth:{{{instrument}}}:bids"
+
+
+def asks_key(instrument: str) -> str:
+    """Hash: price_ticks -> quantity_lots of every ask level."""
+    return f"depth:{{{instrument}}}:asks"
+
+
+def depth_channel(instrument: str) -> str:
+    """Pub/sub channel of depth deltas."""
+    return f"depth.{{{instrument}}}"
+
+
+def reply_channel(edge_id: str) -> str:
+    """Pub/sub channel on which one edge process gets the answers to its commands."""
+    return f"replies.{edge_id}"
+
+
+def matcher_group(epoch: int) -> str:
+    """Consumer group of one epoch. Each epoch has its own: a zombie takes nothing away."""
+    return f"matcher-{epoch}"

@@ -29,9 +29,7 @@ class DepthSnapshot(NamedTuple):
 
 def take_delta(book: OrderBook, prev_sequence: int, sequence: int) -> DepthDelta:
     """Return what changed in `book` since the last call."""
-    return DepthDelta(
-        prev_sequence, sequence, book.bids.take_changes(), book.asks.take_changes()
-    )
+    return DepthDelta(prev_sequence, sequence, book.bids.take_changes(), book.asks.take_changes())
 
 
 def take_snapshot(book: OrderBook, sequence: int) -> DepthSnapshot:

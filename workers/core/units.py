@@ -45,7 +45,7 @@ def parse_units(text: str) -> int:
         raise InexactNumber(f"must have at most {DECIMALS} decimals")
     if len(digits.lstrip("0")) + power > 12 + DECIMALS:
         raise InexactNumber("must have at most 12 digits before the point")
-    units = int(digits) * 10**power
+    units: int = int(digits) * 10**power
     return -units if sign else units
 
 

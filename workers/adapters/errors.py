@@ -1,0 +1,33 @@
+"""What can go wrong outside, as the rest of the program sees it."""
+
+
+class AdapterError(Exception):
+    """Raised when something outside failed; the subclasses say what that means for us."""
+
+
+class Unavailable(AdapterError):
+    """Raised when a server could not be used and certainly did nothing for us."""
+
+
+class OutcomeUnknown(AdapterError):
+    """Raised when a server may or may not have done what was asked: the answer was lost."""
+
+
+class Fenced(AdapterError):
+    """Raised when the epoch has passed to another owner. Say nothing and stop."""
+
+
+class Stale(AdapterError):
+    """Raised when the stored position is not the one we build on: it was committed before."""
+
+
+class Contended(AdapterError):
+    """Raised when the database rolled us back for another's sake; the same call may be repeated."""
+
+
+class DataRejected(AdapterError):
+    """Raised when the database refused the data itself; repeating the call cannot help."""
+
+
+class StreamLost(AdapterError):
+    """Raised when the stream or its group is gone, or stands before the stored position."""

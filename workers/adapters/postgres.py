@@ -1,0 +1,112 @@
+"""Connections to PostgreSQL, and its errors by what they mean for us."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+import sql
+from workers.adapters.errors import (
+    AdapterError,
+    Contended,
+    DataRejected,
+    Fenced,
+    OutcomeUnknown,
+    Stale,
+    Unavailable,
+)
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[Connection]
+
+# A server that does not answer for this long is as good as gone: whoever waits goes to recovery.
+STATEMENT_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 5
+
+# Our own conditions (sql/functions/), then the server's by class.
+_BY_SQLSTATE: dict[str, type[AdapterError]] = {
+    "EX001": Fenced,
+    "EX002": Stale,
+    "EX003": DataRejected,
+    "40001": Contended,
+    "40P01": Contended,
+}
+_BY_CLASS: dict[str, type[AdapterError]] = {
+    "22": DataRejected,  # data exception
+    "23": DataRejected,  # constraint violation
+    "54": DataRejected,  # program limit exceeded
+}
+
+
+async def connect(url: str, role: str) -> Connection:
+    """Return a connection in autocommit that works as `role`, where that role exists.
+
+    Raises Unavailable.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name=role,
+            # A cut connection must be noticed in seconds, also while we wait for an answer.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
+        await prepare(connection, role)
+    except psycopg.Error as error:
+        raise Unavailable(f"PostgreSQL: {error}") from error
+    return connection
+
+
+async def prepare(connection: Connection, role: str) -> None:
+    """Set a fresh connection up: its role, its timeout, and commits that are on disk."""
+    await connection.execute(
+        "SELECT set_config('statement_timeout', %s, false),"
+        " set_config('synchronous_commit', 'on', false)",
+        (f"{STATEMENT_TIMEOUT_MS}ms",),
+    )
+    await connection.execute(sql.query("assume_role"), {"role": role})
+
+
+def make_pool(url: str, role: str, length_max: int) -> Pool:
+    """Return a pool of such connections, not opened yet."""
+
+    async def configure(connection: Connection) -> None:
+        await prepare(connection, role)
+
+    return AsyncConnectionPool(
+        url,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": role,
+        },
+        configure=configure,
+        min_size=1,
+        max_size=length_max,
+        # Longer than this and the caller is better served by a clear refusal.
+        timeout=2.0,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's errors into ours, by SQLSTATE."""
+    try:
+        yield
+    except (PoolTimeout, PoolClosed) as error:
+        raise Unavailable(f"PostgreSQL: {error}") from error
+    except psycopg.Error as error:
+        raise _translate(error) from error
+
+
+def _translate(error: psycopg.Error) -> AdapterError:
+    state = error.sqlstate or ""
+    kind = _BY_SQLSTATE.get(state) or _BY_CLASS.get(state[:2]) or OutcomeUnknown
+    return kind(f"PostgreSQL: {error}")

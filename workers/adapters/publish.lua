@@ -1,0 +1,56 @@
+-- Publish a committed batch: depth, replies, and the end of its entries. A zombie publishes nothing.
+--
+-- KEYS[1]  stream  orders:{<instrument>}
+-- KEYS[2]  hash    depth:{<instrument>}: epoch, sequence
+-- KEYS[3]  hash    depth:{<instrument>}:bids: price_ticks -> quantity_lots
+-- KEYS[4]  hash    depth:{<instrument>}:asks
+-- ARGV[1]  epoch of the caller
+-- ARGV[2]  sequence before the batch   ARGV[3]  sequence after it
+-- ARGV[4]  channel of depth deltas     ARGV[5]  the encoded delta
+-- ARGV[6]  consumer group              ARGV[7]  first stream entry id to keep
+-- ARGV[8]  n, number of changed bids   ARGV[9]  m, of changed asks
+-- ARGV[10] r, number of replies        ARGV[11] a, number of entry ids to acknowledge
+-- then 2n and 2m price_ticks, quantity_lots; 2r channel, encoded replies; a entry ids
+--
+-- Returns 1; 0 when the depth here is not the one before the batch and must be published anew;
+-- -1, with nothing done, when a later epoch has published already.
+local epoch = tonumber(ARGV[1])
+local published = tonumber(redis.call('HGET', KEYS[2], 'epoch') or '-1')
+if published > epoch then
+    return -1
+end
+local current = published == epoch and redis.call('HGET', KEYS[2], 'sequence') == ARGV[2]
+local bids, asks, replies, acks =
+    tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local at = 12
+
+local function set_levels(key, count)
+    for _ = 1, count do
+        if ARGV[at + 1] == '0' then
+            redis.call('HDEL', key, ARGV[at])
+        else
+            redis.call('HSET', key, ARGV[at], ARGV[at + 1])
+        end
+        at = at + 2
+    end
+end
+
+if current then
+    set_levels(KEYS[3], bids)
+    set_levels(KEYS[4], asks)
+    if ARGV[2] ~= ARGV[3] then
+        redis.call('HSET', KEYS[2], 'sequence', ARGV[3])
+        redis.call('PUBLISH', ARGV[4], ARGV[5])
+    end
+else
+    at = at + 2 * (bids + asks)
+end
+for _ = 1, replies do
+    redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+    at = at + 2
+end
+for i = at, at + acks - 1 do
+    redis.call('XACK', KEYS[1], ARGV[6], ARGV[i])
+end
+redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[7])
+return current and 1 or 0

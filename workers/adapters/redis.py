@@ -1,0 +1,58 @@
+"""Connections to Redis, and its errors by what they mean for us."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from workers.adapters.errors import OutcomeUnknown, Unavailable
+
+CONNECT_TIMEOUT_S = 2.0
+# Longer than any blocking read of ours: a server that is silent for this long is gone.
+ANSWER_TIMEOUT_S = 5.0
+
+
+def connect(url: str) -> Redis:
+    """Return a client on one connection that never repeats a command by itself.
+
+    The library's default retries turn one append whose answer was lost into two entries, and one
+    read into silently skipped entries.
+    """
+    client: Redis = Redis.from_url(
+        url,
+        single_connection_client=True,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_timeout=False,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        health_check_interval=0,
+    )
+    return client
+
+
+def load_script(client: Redis, name: str) -> AsyncScript:
+    """Return a Lua script of this folder.
+
+    Calling it sends its digest; a server that does not know it has done nothing, gets the text,
+    and is asked again.
+    """
+    return client.register_script((Path(__file__).parent / name).read_text(encoding="utf-8"))
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except ResponseError as error:
+        raise Unavailable(f"Redis: {error}") from error
+    except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
+        raise OutcomeUnknown(f"Redis: {error}") from error

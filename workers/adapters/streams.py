@@ -1,0 +1,256 @@
+"""Redis Streams: where edges append requests and one matcher per instrument reads them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from workers.adapters.errors import Fenced, StreamLost, Unavailable
+from workers.adapters.redis import connect, load_script, translated
+from workers.core.channels import (
+    asks_key,
+    bids_key,
+    depth_channel,
+    depth_key,
+    matcher_group,
+    order_stream,
+)
+from workers.core.codec import encode_delta, encode_reset
+from workers.core.depth import DepthDelta, DepthSnapshot
+
+# One stream entry: its id, and its request, or None for a floor marker.
+Entry = tuple[str, bytes | None]
+
+# Levels written per command while complete depth is published.
+LEVELS_PER_WRITE = 1_000
+
+
+def parse_position(stream_id: str) -> tuple[int, int]:
+    """Return a stream entry id as numbers, which compare as the server compares ids."""
+    milliseconds, _, number = stream_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def next_position(stream_id: str) -> str:
+    """Return the least id after `stream_id`."""
+    milliseconds, number = parse_position(stream_id)
+    return f"{milliseconds}-{number + 1}"
+
+
+class OrderStream:
+    """The matcher's side of one instrument's stream, for one epoch.
+
+    Reads have a connection of their own, because they block. Nothing here decides what was
+    applied: PostgreSQL's position does.
+    """
+
+    def __init__(self, url: str, instrument: str, epoch: int) -> None:
+        self._epoch = epoch
+        self._instrument = instrument
+        self._key = order_stream(instrument)
+        self._group = matcher_group(epoch)
+        self._reads = connect(url)
+        self._reads.set_response_callback("XREADGROUP", lambda response, **_: response)
+        self._writes = connect(url)
+        self._publish = load_script(self._writes, "publish.lua")
+        self._reset_depth = load_script(self._writes, "reset_depth.lua")
+        # What to add to this machine's clock to get Redis's.
+        self._clock_offset_us = 0
+
+    async def open(self, position: str) -> bool:
+        """Make this epoch's group at `position`, behind which no entry will ever be appended.
+
+        Returns whether the entries after `position` are all still there; False says that some
+        were trimmed or deleted unread. Raises Unavailable, OutcomeUnknown.
+        """
+        async with translated():
+            await self._raise_floor(position)
+            try:
+                await self._writes.xgroup_create(self._key, self._group, id=position)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+                await self._writes.xgroup_setid(self._key, self._group, id=position)
+            for group in await self._writes.xinfo_groups(self._key):
+                name = group["name"].decode()
+                kind, _, epoch = name.rpartition("-")
+                if kind == "matcher" and epoch.isdigit() and int(epoch) < self._epoch:
+                    await self._writes.xgroup_destroy(self._key, name)
+            await self._measure_clock()
+            info = await self._writes.xinfo_stream(self._key)
+        deleted = info.get("max-deleted-entry-id", b"0-0").decode()
+        return parse_position(deleted) <= parse_position(position)
+
+    async def close(self) -> None:
+        """Close both connections; never fails."""
+        for client in (self._reads, self._writes):
+            try:
+                await client.aclose()
+            except Exception:  # closing a broken connection has nothing left to say
+                pass
+
+    async def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Return up to `count` entries after the last ones read; none when nothing came.
+
+        After any error the position within the group is unknown: recover.
+        """
+        async with translated():
+            response: list[Any] | None = await self._reads.execute_command(  # type: ignore[no-untyped-call]
+                "XREADGROUP", "GROUP", self._group, "matcher", "COUNT", count,
+                "BLOCK", block_ms, "STREAMS", self._key, ">",
+            )  # fmt: skip
+        if not response:
+            return []
+        return [
+            (stream_id.decode(), fields[1] if fields and fields[0] == b"request" else None)
+            for stream_id, fields in response[0][1]
+        ]
+
+    def age_us(self, stream_id: str, now_us: int) -> int:
+        """Return how long ago an entry was appended, by Redis's own clock at both ends.
+
+        An id that a floor marker pushed ahead of the clock counts as new.
+        """
+        appended_us = parse_position(stream_id)[0] * 1000
+        return max(0, now_us + self._clock_offset_us - appended_us)
+
+    async def check(self, position: str) -> None:
+        """Raise StreamLost when entries could be appended that this epoch would never read."""
+        async with translated():
+            if await self._last_id() is None:
+                raise StreamLost("the stream is gone")
+            if parse_position(await self._last_id() or "0-0") < parse_position(position):
+                raise StreamLost("the stream stands before the stored position")
+            groups = await self._writes.xinfo_groups(self._key)
+            if not any(group["name"].decode() == self._group for group in groups):
+                raise StreamLost("the group of this epoch is gone")
+            await self._measure_clock()
+
+    async def publish(
+        self,
+        position: str,
+        delta: DepthDelta,
+        replies: Sequence[tuple[str, bytes]],
+        entry_ids: Sequence[str],
+    ) -> bool:
+        """Publish depth and replies of a committed batch, then acknowledge and trim its entries.
+
+        Returns False when complete depth must be published anew. Raises Fenced, having done
+        nothing, when a later epoch has published already.
+        """
+        arguments: list[str | int | bytes] = [
+            self._epoch,
+            delta.prev_sequence,
+            delta.sequence,
+            depth_channel(self._instrument),
+            encode_delta(delta, self._epoch),
+            self._group,
+            next_position(position),
+            len(delta.bids),
+            len(delta.asks),
+            len(replies),
+            len(entry_ids),
+        ]
+        for price_ticks, quantity_lots in (*delta.bids, *delta.asks):
+            arguments += (price_ticks, quantity_lots)
+        for channel, payload in replies:
+            arguments += (channel, payload)
+        arguments += entry_ids
+        keys = [
+            self._key,
+            depth_key(self._instrument),
+            bids_key(self._instrument),
+            asks_key(self._instrument),
+        ]
+        async with translated():
+            result = await self._publish(keys, arguments)
+        if result == -1:
+            raise Fenced("a later epoch has published already")
+        return bool(result)
+
+    async def publish_depth(self, snapshot: DepthSnapshot) -> None:
+        """Publish complete depth: every replica resyncs. Raises Fenced."""
+        keys = [depth_key(self._instrument), bids_key(self._instrument), asks_key(self._instrument)]
+        notice = encode_reset(snapshot.sequence, self._epoch)
+        finish: list[str | int | bytes] = [
+            "finish",
+            snapshot.sequence,
+            depth_channel(self._instrument),
+            notice,
+        ]
+        async with translated():
+            if await self._reset_depth(keys, [self._epoch, "begin"]) == -1:
+                raise Fenced("a later epoch has published already")
+            for key, levels in ((keys[1], snapshot.bids), (keys[2], snapshot.asks)):
+                for start in range(0, len(levels), LEVELS_PER_WRITE):
+                    piece = levels[start : start + LEVELS_PER_WRITE]
+                    await self._writes.hset(
+                        key, mapping={str(price): str(quantity) for price, quantity in piece}
+                    )
+            if await self._reset_depth(keys, [self._epoch, *finish]) == -1:
+                raise Fenced("a later epoch has published already")
+
+    async def _raise_floor(self, position: str) -> None:
+        """See to it that every id appended from now on lies after `position`."""
+        last_id = await self._last_id()
+        if last_id is None or parse_position(last_id) < parse_position(position):
+            try:
+                await self._writes.xadd(self._key, {"floor": ""}, id=next_position(position))
+            except ResponseError:
+                # An edge was quicker; if its id is high enough, there is nothing left to do.
+                last_id = await self._last_id()
+                if last_id is None or parse_position(last_id) < parse_position(position):
+                    raise
+
+    async def _last_id(self) -> str | None:
+        """Return the last id that the stream has given, or None when there is no stream."""
+        try:
+            info = await self._writes.xinfo_stream(self._key)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return None
+            raise
+        last_id: bytes = info["last-generated-id"]
+        return last_id.decode()
+
+    async def _measure_clock(self) -> None:
+        seconds, microseconds = await self._writes.time()
+        self._clock_offset_us = seconds * 1_000_000 + microseconds - time.time_ns() // 1000
+
+
+class StreamWriter:
+    """The edge's side: append requests, many at a time."""
+
+    def __init__(self, url: str) -> None:
+        self._client = connect(url)
+        self._append = load_script(self._client, "append.lua")
+
+    async def close(self) -> None:
+        """Close the connection; never fails."""
+        try:
+            await self._client.aclose()
+        except Exception:  # closing a broken connection has nothing left to say
+            pass
+
+    async def append(self, instrument: str, requests: Sequence[bytes]) -> None:
+        """Append requests in this order, all or none.
+
+        Raises Unavailable when certainly none was appended, OutcomeUnknown when the answer was
+        lost: then they may be, and must not be sent again.
+        """
+        await self._connect()
+        async with translated():
+            appended = await self._append([order_stream(instrument)], requests)
+        if appended == -1:
+            raise Unavailable(f"nobody matches {instrument} at the moment")
+
+    async def _connect(self) -> None:
+        """Connect first, so that a server that is down is a certain refusal."""
+        try:
+            await self._client.initialize()
+            connection = self._client.connection
+            if connection is not None:
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise Unavailable(f"Redis: {error}") from error

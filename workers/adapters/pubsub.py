@@ -1,6 +1,6 @@
 """Redis pub/sub: at most once, so a reader must know when it may have missed something."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -15,7 +15,9 @@ from workers.core.depth import DepthSnapshot
 SILENCE_MAX_S = 2.0
 
 
-async def subscribe(url: str, channels: Sequence[str]) -> AsyncIterator[tuple[str, bytes] | None]:
+async def subscribe(
+    url: str, channels: Sequence[str]
+) -> AsyncGenerator[tuple[str, bytes] | None, None]:
     """Yield None once subscribed, then (channel, payload) of each message.
 
     Ends only by raising: Unavailable before the first yield, OutcomeUnknown after it. It never

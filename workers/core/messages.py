@@ -12,6 +12,9 @@ Side = Literal["buy", "sell"]
 OrderType = Literal["limit", "market"]
 Status = Literal["open", "partially_filled", "filled", "cancelled", "rejected"]
 
+# Statuses that never change again.
+FINAL: Final = ("filled", "cancelled", "rejected")
+
 # Reasons that `status_reason` can give.
 NO_LIQUIDITY: Final = "no_liquidity"
 EXPIRED: Final = "expired"

@@ -1,0 +1,133 @@
+"""The composition root of the edge."""
+
+import asyncio
+import logging
+import uuid
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.exceptions import SanicException
+
+from api.errors import ApiError
+from api.exchange import Exchange
+from api.feed import Feed
+from api.instruments import Instruments
+from api.market import market
+from api.orders import orders
+from api.responses import json_bytes
+from api.schemas import dump
+from api.submit import Submitter
+from api.system import system
+from workers.adapters.errors import AdapterError
+from workers.adapters.lookups import Lookups
+from workers.adapters.pubsub import DepthReader
+from workers.adapters.streams import StreamWriter
+from workers.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Connections to PostgreSQL per web process: small plans allow about 20 in all.
+DATABASE_CONNECTIONS_MAX = 4
+
+# Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
+LIMITS = {
+    "REQUEST_MAX_SIZE": 16 * 1024,
+    "REQUEST_MAX_HEADER_SIZE": 8 * 1024,
+    "REQUEST_TIMEOUT": 10,
+    "RESPONSE_TIMEOUT": 75,  # above the longest submit timeout: our own answer comes first
+    "KEEP_ALIVE_TIMEOUT": 75,
+    "GRACEFUL_SHUTDOWN_TIMEOUT": 10.0,
+    "ACCESS_LOG": False,
+    "FALLBACK_ERROR_FORMAT": "json",
+    "MOTD": False,
+    "TOUCHUP": True,
+}
+
+CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "payload_too_large",
+    503: "unavailable",
+}
+
+
+def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
+    """Return the edge, not serving yet; it connects when the server starts."""
+    app = Sanic("exchange", configure_logging=False)
+    app.config.update(LIMITS)
+    app.blueprint([orders, market, system])
+    app.error_handler.add(Exception, answer_error)
+    app.on_request(require_json)
+
+    @app.before_server_start
+    async def start(app: Sanic) -> None:  # type: ignore[type-arg]
+        edge_id = uuid.uuid4().hex
+        lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
+        await lookups.open()
+        instruments = Instruments(lookups)
+        writer = StreamWriter(settings.redis_url)
+        reader = DepthReader(settings.redis_url)
+        submitter = Submitter(
+            edge_id=edge_id,
+            writer=writer,
+            lookups=lookups,
+            timeout_ms=settings.submit_timeout_ms,
+            in_flight_max=settings.in_flight_max,
+        )
+        feed = Feed(
+            edge_id=edge_id,
+            redis_url=settings.redis_url,
+            reader=reader,
+            instruments=instruments,
+            submitter=submitter,
+        )
+        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader)
+        app.ctx.writer = writer
+        app.ctx.background = [
+            asyncio.create_task(instruments.run()),
+            asyncio.create_task(feed.run()),
+        ]
+
+    @app.after_server_stop
+    async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
+        for task in app.ctx.background:
+            task.cancel()
+        await asyncio.gather(*app.ctx.background, return_exceptions=True)
+        exchange: Exchange = app.ctx.exchange
+        await exchange.submitter.close()
+        await app.ctx.writer.close()
+        await exchange.reader.close()
+        await exchange.lookups.close()
+
+    return app
+
+
+async def require_json(request: Request) -> None:
+    """Refuse a body that is not declared as JSON."""
+    if request.body and not request.content_type.lower().startswith("application/json"):
+        raise ApiError(
+            "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
+        )
+
+
+async def answer_error(request: Request, error: Exception) -> HTTPResponse:
+    """Answer any error in the one public shape; never a stack trace."""
+    known = _as_api_error(error)
+    if known.status == 500:
+        logger.error("request %s failed", request.id, exc_info=error)
+    return json_bytes(dump(known.body(str(request.id))), known.status, known.headers)
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, AdapterError):
+        logger.warning("%s", error)
+        return ApiError("unavailable", "the database does not answer: try again shortly")
+    if isinstance(error, SanicException):
+        code = CODES.get(error.status_code)
+        if code is not None:
+            return ApiError(code, str(error))
+        if 400 <= error.status_code < 500:
+            return ApiError("invalid_request", str(error))
+    return ApiError("internal_error", "something went wrong here; it has been logged")

@@ -1,0 +1,67 @@
+"""Every refusal the public can see: status, code, message."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+STATUS = {
+    "invalid_request": 400,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "order_id_conflict": 409,
+    "idempotency_conflict": 409,
+    "order_finished": 409,
+    "request_timeout": 408,
+    "payload_too_large": 413,
+    "unsupported_media_type": 415,
+    "internal_error": 500,
+    "unavailable": 503,
+    "overloaded": 503,
+    "unknown_outcome": 504,
+}
+RETRY_AFTER_S = 1
+
+
+@dataclass
+class ApiError(Exception):
+    """Raised anywhere in the edge to answer with an error of the one public shape."""
+
+    code: str
+    message: str
+    # Of a 400: every offending field, as {"msg", "param", "location"}.
+    errors: list[dict[str, str]] = field(default_factory=list)
+    # Further members of the answer: the order of a 409, the order_id of a 504.
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(RETRY_AFTER_S)} if self.status == 503 else {}
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Return the answer's JSON."""
+        body: dict[str, Any] = {"error": self.code, "message": self.message}
+        if self.errors:
+            body["errors"] = self.errors
+        return body | self.extra | {"request_id": request_id}
+
+
+def invalid(param: str, message: str, location: str = "body") -> ApiError:
+    """Return the 400 for one offending field."""
+    return ApiError(
+        "invalid_request",
+        f"{param} {message}",
+        [{"msg": message, "param": param, "location": location}],
+    )
+
+
+def unknown_order(order_id: str) -> ApiError:
+    return ApiError("not_found", f"there is no order {order_id}: check the order_id")
+
+
+def unknown_instrument(instrument: str, known: list[str]) -> ApiError:
+    return ApiError(
+        "not_found", f"there is no instrument {instrument}: use one of {', '.join(known)}"
+    )

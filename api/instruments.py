@@ -1,0 +1,52 @@
+"""This process's list of instruments, refreshed from PostgreSQL."""
+
+import asyncio
+import logging
+
+from api.errors import unknown_instrument
+from workers.adapters.errors import AdapterError
+from workers.adapters.lookups import Lookups
+from workers.core.instruments import Instrument
+
+logger = logging.getLogger(__name__)
+
+# An instrument added or changed by an operator is seen by every edge within this time.
+REFRESH_S = 2.0
+
+
+class Instruments:
+    """What can be traded. Empty until the first refresh."""
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self._by_name: dict[str, Instrument] = {}
+        self._known = asyncio.Event()
+
+    @property
+    def names(self) -> list[str]:
+        """The public names, oldest first."""
+        return list(self._by_name)
+
+    async def run(self) -> None:
+        """Refresh for ever; what is known stays known while PostgreSQL is down."""
+        while True:
+            try:
+                rows = await self._lookups.instruments()
+                self._by_name = {instrument.instrument: instrument for instrument, _ in rows}
+                if self._by_name:
+                    self._known.set()
+            except AdapterError as error:
+                logger.warning("cannot refresh the instruments: %s", error)
+            await asyncio.sleep(REFRESH_S if self._known.is_set() else 0.1)
+
+    async def wait_known(self) -> list[str]:
+        """Return the names, as soon as there are any."""
+        await self._known.wait()
+        return self.names
+
+    def get(self, name: str) -> Instrument:
+        """Return an instrument. Raises ApiError (404)."""
+        instrument = self._by_name.get(name)
+        if instrument is None:
+            raise unknown_instrument(name, self.names)
+        return instrument

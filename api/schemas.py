@@ -1,0 +1,271 @@
+"""Untrusted JSON to commands, and events to JSON. Pure.
+
+Numbers are taken exactly. JSON readers that make floats turn 12345678901.12345678 into something
+else, so numbers stay text until they become integer ticks and lots, and integers become numbers
+again as text.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NoReturn
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from api.errors import ApiError, invalid
+from workers.core.codec import IDENTIFIER
+from workers.core.depth import DepthLevel
+from workers.core.instruments import DEFAULT_INSTRUMENT, Instrument
+from workers.core.records import OrderRecord, TradeRecord, trade_id
+from workers.core.units import (
+    InexactNumber,
+    average_price_ticks,
+    format_units,
+    parse_units,
+)
+
+
+class Number(str):
+    """The text of a JSON number, exactly as it was sent."""
+
+    __slots__ = ()
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("an object has the same name twice")
+    return names
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=Number,
+    parse_int=Number,
+    parse_constant=_refuse_constant,
+    object_pairs_hook=_unique_names,
+)
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in `body`, with its numbers as text. Raises ApiError (400)."""
+    try:
+        value = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ApiError("invalid_request", "the body is not UTF-8 text") from error
+    except RecursionError as error:
+        raise ApiError("invalid_request", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise ApiError(
+            "invalid_request", f"the body is not JSON: {printable(str(error))}"
+        ) from error
+    if not isinstance(value, dict):
+        raise ApiError("invalid_request", "the body must be a JSON object")
+    return value
+
+
+def printable(text: str) -> str:
+    """Return `text` so that it can be part of any answer: no lone surrogates, no controls."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:200])
+
+
+def _identifier(value: object) -> str:
+    if type(value) is not str or not IDENTIFIER.fullmatch(value):
+        raise ValueError("must be a string of 1 to 64 characters of A-Z a-z 0-9 . _ : -")
+    return value
+
+
+def _amount(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError("must be a number or a decimal string")
+    try:
+        units = parse_units(value)
+    except InexactNumber as error:
+        raise ValueError(str(error)) from error
+    if units <= 0:
+        raise ValueError("must be greater than 0")
+    return units
+
+
+def _word(value: object) -> object:
+    if type(value) is not str:
+        raise ValueError("must be a string")
+    return value
+
+
+Identifier = Annotated[str, BeforeValidator(_identifier)]
+Amount = Annotated[int, BeforeValidator(_amount)]
+
+
+class OrderBody(BaseModel):
+    """The body of `POST /orders`. `price` is in ticks, `quantity` in lots."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client_id: Identifier
+    side: Annotated[Literal["buy", "sell"], BeforeValidator(_word)]
+    type: Annotated[Literal["limit", "market"], BeforeValidator(_word)]
+    quantity: Amount
+    price: Amount | None = None
+    instrument: Identifier = DEFAULT_INSTRUMENT
+    order_id: Identifier | None = None
+    idempotency_key: Identifier | None = None
+
+
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+}
+
+
+def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderBody:
+    """Validate an order. Raises ApiError (400) that lists every offending field."""
+    errors: list[dict[str, str]] = []
+    fields = dict(body)
+    if header_key is not None:
+        if fields.get("idempotency_key") not in (None, header_key):
+            errors.append(_error("idempotency_key", "differs from the Idempotency-Key header"))
+        fields["idempotency_key"] = header_key
+    order: OrderBody | None = None
+    try:
+        order = OrderBody.model_validate(fields)
+    except ValidationError as problems:
+        for problem in problems.errors(include_url=False, include_input=False):
+            message = _MESSAGES.get(problem["type"])
+            if problem["type"] == "literal_error":
+                message = f"must be {problem['ctx']['expected']}"
+            errors.append(
+                _error(
+                    str(problem["loc"][0]),
+                    message or problem["msg"].removeprefix("Value error, "),
+                )
+            )
+    if fields.get("type") == "limit" and fields.get("price") is None:
+        errors.append(_error("price", "is required for a limit order"))
+    if fields.get("type") == "market" and fields.get("price") is not None:
+        errors.append(_error("price", "must be absent or null for a market order"))
+    if errors or order is None:
+        message = "; ".join(f"{error['param']} {error['msg']}" for error in errors)
+        raise ApiError("invalid_request", message, errors)
+    return order
+
+
+def check_sizes(order: OrderBody, instrument: Instrument) -> None:
+    """Raise ApiError (400) unless price and quantity are multiples of tick and lot."""
+    errors = []
+    if order.price is not None and order.price % instrument.tick_size_ticks:
+        tick = format_units(instrument.tick_size_ticks)
+        errors.append(_error("price", f"must be a multiple of the tick, {tick}"))
+    if order.quantity % instrument.lot_size_lots:
+        lot = format_units(instrument.lot_size_lots)
+        errors.append(_error("quantity", f"must be a multiple of the lot, {lot}"))
+    if errors:
+        message = "; ".join(f"{error['param']} {error['msg']}" for error in errors)
+        raise ApiError("invalid_request", message, errors)
+
+
+def read_identifier(text: str, param: str, location: str) -> str:
+    """Return an identifier of a path or a query. Raises ApiError (400)."""
+    try:
+        return _identifier(text)
+    except ValueError as error:
+        raise invalid(param, str(error), location) from error
+
+
+def read_count(text: str | None, param: str, default: int, most: int) -> int:
+    """Return a count from 1 to `most` of a query. Raises ApiError (400)."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise invalid(param, f"must be a whole number from 1 to {most}", "query")
+    return int(text)
+
+
+def _error(param: str, message: str) -> dict[str, str]:
+    return {"msg": message, "param": printable(param), "location": "body"}
+
+
+# Events to JSON.
+
+
+def dump(value: Any) -> bytes:
+    """Return JSON."""
+    return orjson.dumps(value)
+
+
+def number(units: int) -> orjson.Fragment:
+    """Return units of 1e-8 as a JSON number, exact and shortest."""
+    return orjson.Fragment(format_units(units))
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def timestamp(time_us: int) -> str:
+    """Return ISO 8601 UTC with milliseconds."""
+    seconds, microseconds = divmod(time_us, 1_000_000)
+    return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
+
+
+def order_json(order: OrderRecord) -> dict[str, Any]:
+    """Return the public form of an order."""
+    filled = order.filled_lots
+    return {
+        "order_id": order.order_id,
+        "order_no": order.order_no,
+        "client_id": order.client_id,
+        "instrument": order.instrument,
+        "side": order.side,
+        "type": order.type,
+        "price": number(order.price_ticks) if order.price_ticks else None,
+        "quantity": number(order.quantity_lots),
+        "filled_quantity": number(filled),
+        "remaining_quantity": number(order.quantity_lots - filled),
+        "average_price": number(average_price_ticks(order.filled_value, filled))
+        if filled
+        else None,
+        "status": order.status,
+        "status_reason": order.status_reason or None,
+        "idempotency_key": order.idempotency_key or None,
+        "created_at": timestamp(order.created_us),
+        "updated_at": timestamp(order.updated_us),
+    }
+
+
+def trade_json(trade: TradeRecord) -> dict[str, Any]:
+    """Return the public form of a trade."""
+    return {
+        "trade_id": trade_id(trade.instrument, trade.trade_no),
+        "trade_no": trade.trade_no,
+        "instrument": trade.instrument,
+        "price": number(trade.price_ticks),
+        "quantity": number(trade.quantity_lots),
+        "buy_order_id": trade.buy_order_id,
+        "sell_order_id": trade.sell_order_id,
+        "taker_side": trade.taker_side,
+        "timestamp": timestamp(trade.time_us),
+        "sequence": trade.sequence,
+    }
+
+
+def levels_json(levels: list[DepthLevel]) -> list[dict[str, Any]]:
+    """Return the public form of one side's levels, best first, with cumulative quantity."""
+    cumulative = 0
+    rows = []
+    for price_ticks, quantity_lots in levels:
+        cumulative += quantity_lots
+        rows.append(
+            {
+                "price": number(price_ticks),
+                "quantity": number(quantity_lots),
+                "cumulative": number(cumulative),
+            }
+        )
+    return rows

@@ -1,0 +1,176 @@
+"""The request/reply half of exactly-once: correlate, append, wait, resolve.
+
+A submitted command belongs to this process, not to the HTTP request that brought it: a client
+that goes away changes nothing. A command is answered by the matcher's reply, which comes after the
+commit; or, when no reply comes, by what PostgreSQL holds; or by `unknown_outcome`, never by a
+guess.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from api.errors import ApiError
+from workers.adapters.errors import AdapterError, OutcomeUnknown, Unavailable
+from workers.adapters.lookups import Lookups
+from workers.adapters.streams import StreamWriter
+from workers.core.channels import reply_channel
+from workers.core.codec import Reply, decode_replies, encode_request
+from workers.core.instruments import Instrument
+from workers.core.messages import FINAL, CancelOrder, Command, SubmitOrder
+from workers.core.records import OrderRecord
+
+logger = logging.getLogger(__name__)
+
+# Requests per append: bounds how long one call occupies Redis.
+APPEND_LENGTH_MAX = 512
+
+
+@dataclass
+class Pending:
+    """A command that was sent and is not answered yet."""
+
+    instrument: Instrument
+    command: Command
+    answer: "asyncio.Future[Reply | OrderRecord]"
+
+
+class NoReply(Exception):
+    """Raised when the time is up and nothing is known of the command."""
+
+
+class Submitter:
+    """Sends commands and finds their answers."""
+
+    def __init__(
+        self,
+        *,
+        edge_id: str,
+        writer: StreamWriter,
+        lookups: Lookups,
+        timeout_ms: int,
+        in_flight_max: int,
+    ) -> None:
+        self._reply_to = reply_channel(edge_id)
+        self._writer = writer
+        self._lookups = lookups
+        self._timeout_ms = timeout_ms
+        self._in_flight_max = in_flight_max
+        self._correlations = itertools.count(1)
+        self._pending: dict[int, Pending] = {}
+        self._outgoing: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        self._sender: asyncio.Task[None] | None = None
+        self._resolver: asyncio.Task[None] | None = None
+
+    async def submit(self, instrument: Instrument, command: Command) -> Reply | OrderRecord:
+        """Send `command` and return the reply, or the order as PostgreSQL holds it.
+
+        Raises ApiError (503) when it was certainly not applied, NoReply when nobody can tell.
+        """
+        # Cancels may go a little further: they make room.
+        limit = self._in_flight_max
+        if isinstance(command, CancelOrder):
+            limit += limit // 4
+        if len(self._pending) >= limit:
+            raise ApiError("overloaded", "too many orders are waiting: try again shortly")
+        loop = asyncio.get_running_loop()
+        correlation = next(self._correlations)
+        answer: asyncio.Future[Reply | OrderRecord] = loop.create_future()
+        timer = loop.call_later(self._timeout_ms / 1000, _expire, answer)
+
+        def settled(answer: "asyncio.Future[Reply | OrderRecord]") -> None:
+            timer.cancel()
+            self._pending.pop(correlation, None)
+            answer.exception()  # seen, also when the client went away and nobody waits for it
+
+        answer.add_done_callback(settled)
+        self._pending[correlation] = Pending(instrument, command, answer)
+        request = encode_request(
+            command,
+            ttl_ms=self._timeout_ms,
+            reply_to=self._reply_to,
+            correlation=correlation,
+        )
+        self._outgoing[instrument.instrument].append((correlation, request))
+        if self._sender is None or self._sender.done():
+            self._sender = loop.create_task(self._send())
+        # Shielded: the command goes on, whoever stops waiting for it.
+        return await asyncio.shield(answer)
+
+    def receive(self, payload: bytes) -> None:
+        """Take in a message of replies."""
+        for reply in decode_replies(payload):
+            self._settle(reply.correlation, reply)
+
+    def look_up(self, instruments: Iterable[str]) -> None:
+        """Replies may have been lost: look for the pending commands of these in PostgreSQL."""
+        names = set(instruments)
+        if self._resolver is None or self._resolver.done():
+            self._resolver = asyncio.get_running_loop().create_task(self._resolve(names))
+
+    async def close(self) -> None:
+        """Let what is being sent be sent."""
+        for task in (self._sender, self._resolver):
+            if task is not None:
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _send(self) -> None:
+        """Append what has gathered; what comes meanwhile goes together in the next round."""
+        while self._outgoing:
+            instrument, requests = self._outgoing.popitem()
+            for start in range(0, len(requests), APPEND_LENGTH_MAX):
+                piece = requests[start : start + APPEND_LENGTH_MAX]
+                try:
+                    await self._writer.append(instrument, [request for _, request in piece])
+                except Unavailable as error:
+                    logger.warning("%s: %s", instrument, error)
+                    for correlation, _ in piece:
+                        self._refuse(correlation)
+                except OutcomeUnknown as error:
+                    # They may be in the stream. Keep waiting; never send them again.
+                    logger.warning("%s: append without an answer: %s", instrument, error)
+
+    def _refuse(self, correlation: int) -> None:
+        pending = self._pending.get(correlation)
+        if pending is not None and not pending.answer.done():
+            pending.answer.set_exception(
+                ApiError(
+                    "unavailable",
+                    f"{pending.instrument.instrument} does not trade at the moment, "
+                    "nothing was applied: try again shortly",
+                )
+            )
+
+    def _settle(self, correlation: int, answer: Reply | OrderRecord) -> None:
+        pending = self._pending.get(correlation)
+        if pending is not None and not pending.answer.done():
+            pending.answer.set_result(answer)
+
+    async def _resolve(self, instruments: set[str]) -> None:
+        waiting = {
+            correlation: pending.command
+            for correlation, pending in self._pending.items()
+            if pending.instrument.instrument in instruments
+        }
+        if not waiting:
+            return
+        try:
+            orders = await self._lookups.orders(
+                list({command.order_id for command in waiting.values()})
+            )
+        except AdapterError as error:
+            logger.warning("cannot look for unanswered commands: %s", error)
+            return
+        for correlation, command in waiting.items():
+            order = orders.get(command.order_id)
+            # A cancel whose order still rests may be on its way: keep waiting.
+            if order and (isinstance(command, SubmitOrder) or order.status in FINAL):
+                self._settle(correlation, order)
+
+
+def _expire(answer: "asyncio.Future[Reply | OrderRecord]") -> None:
+    if not answer.done():
+        answer.set_exception(NoReply())

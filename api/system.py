@@ -1,0 +1,68 @@
+"""Whether the exchange is well."""
+
+import time
+from collections.abc import Awaitable
+
+from sanic import Blueprint, HTTPResponse, Request
+
+from api.exchange import Exchange
+from api.responses import json_bytes
+from api.schemas import dump, timestamp
+from workers.adapters.errors import AdapterError
+
+system = Blueprint("system")
+
+
+@system.get("/livez")
+async def livez(request: Request) -> HTTPResponse:
+    """Answer while the process can answer at all."""
+    return json_bytes(dump({"status": "alive"}))
+
+
+@system.get("/healthz")
+async def healthz(request: Request) -> HTTPResponse:
+    """Return the state of each dependency; 503 when one that trading needs is down."""
+    exchange: Exchange = request.app.ctx.exchange
+    checks = {
+        "postgres": await _check(exchange.lookups.migrated()),
+        "redis": await _check(exchange.reader.ping()),
+        "kafka": "disabled",
+    }
+    healthy = "unhealthy" not in checks.values()
+    body = {
+        "status": "healthy" if healthy else "unhealthy",
+        "timestamp": timestamp(time.time_ns() // 1000),
+        "checks": checks,
+    }
+    return json_bytes(dump(body), 200 if healthy else 503)
+
+
+@system.get("/readyz")
+async def readyz(request: Request) -> HTTPResponse:
+    """Say yes only when an order could be accepted, else what is missing."""
+    exchange: Exchange = request.app.ctx.exchange
+    missing = []
+    try:
+        if await exchange.lookups.migrated():
+            for instrument, matched in await exchange.lookups.instruments():
+                name = instrument.instrument
+                book = exchange.feed.books.get(name)
+                if not matched:
+                    missing.append(f"no matcher holds {name}: start one (see the Procfile)")
+                elif book is None or book.sequence < 0:
+                    missing.append(f"the order book of {name} has not arrived yet")
+        else:
+            missing.append("migrations are not current: run `python -m ops migrate`")
+        await exchange.reader.ping()
+    except AdapterError as error:
+        missing.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    status = "not ready" if missing else "ready"
+    return json_bytes(dump({"status": status, "missing": missing}), 503 if missing else 200)
+
+
+async def _check(answer: Awaitable[object]) -> str:
+    try:
+        await answer
+    except AdapterError:
+        return "unhealthy"
+    return "healthy"

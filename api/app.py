@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from functools import partial
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
@@ -87,6 +88,8 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             asyncio.create_task(instruments.run()),
             asyncio.create_task(feed.run()),
         ]
+        for task in app.ctx.background:
+            task.add_done_callback(partial(end_with_error, app))
 
     @app.after_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
@@ -100,6 +103,13 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
         await exchange.lookups.close()
 
     return app
+
+
+def end_with_error(app: Sanic, task: "asyncio.Task[None]") -> None:  # type: ignore[type-arg]
+    """End the process when a background task ends: without it the edge would serve lies."""
+    if not task.cancelled():
+        logger.critical("a background task ended", exc_info=task.exception())
+        app.stop()
 
 
 async def require_json(request: Request) -> None:

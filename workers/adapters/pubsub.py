@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Sequence
 
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.adapters.redis import connect, translated
@@ -37,23 +36,20 @@ async def subscribe(
         asked = False
         while True:
             try:
-                kind, channel, payload = await connection.read_response(
+                message = await connection.read_response(
                     timeout=SILENCE_MAX_S, disconnect_on_error=False
                 )
-            except RedisTimeoutError as error:
-                if asked:
-                    raise OutcomeUnknown("Redis: the subscription fell silent") from error
-                asked = True
-                await connection.send_command("PING", "", check_health=False)
-                continue
-            except ValueError:  # the two-part answer to our ping
-                asked = False
-                continue
+                if message is None:
+                    if asked:
+                        raise OutcomeUnknown("Redis: the subscription fell silent")
+                    asked = True
+                    await connection.send_command("PING", check_health=False)
+                    continue
             except (RedisError, OSError) as error:
                 raise OutcomeUnknown(f"Redis: {error}") from error
             asked = False
-            if kind == b"message":
-                yield channel.decode(), payload
+            if message[0] == b"message":  # else it is the answer to our ping
+                yield message[1].decode(), message[2]
     finally:
         await client.aclose()
 

@@ -17,8 +17,9 @@ def script(path: str) -> str:
 
 
 @cache
-def _queries() -> dict[str, bytes]:
-    parts = _NAME.split(script("queries.sql"))[1:]
+def queries(path: str = "queries.sql") -> dict[str, bytes]:
+    """Return the statements of a file of named queries, by name."""
+    parts = _NAME.split(script(path))[1:]
     return {
         name: text.strip().removesuffix(";").encode()
         for name, text in zip(parts[::2], parts[1::2], strict=True)
@@ -27,4 +28,4 @@ def _queries() -> dict[str, bytes]:
 
 def query(name: str) -> bytes:
     """Return the statement called `name` in queries.sql."""
-    return _queries()[name]
+    return queries()[name]

@@ -1,0 +1,125 @@
+"""Check what is stored against itself: the books, the ledger, the event log."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+import sql
+from ops.errors import OpsError
+from ops.instance import Instance, add_data_option
+from workers.core.engine import MatchingEngine
+from workers.core.messages import Order
+from workers.core.rebuild import BrokenLog, LoggedEvent, rebuild
+
+# Rows of a violated invariant that are worth printing.
+ROWS_MAX = 5
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
+    add_data_option(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what was checked; exit code 1 when something does not hold."""
+    url = os.environ.get("DATABASE_URL") or Instance(arguments.data).address_of("postgres")
+    console = Console()
+    try:
+        with psycopg.connect(url) as connection:
+            # One picture of the database, though the exchange goes on trading meanwhile.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            with console.status("Checking the ledger and the event log"):
+                violations = broken_invariants(connection)
+                books = list(compare_books(connection))
+    except psycopg.Error as error:
+        raise OpsError(f"PostgreSQL: {error}") from error
+    table = Table("instrument", "sequence", "orders", "trades", "resting", "state hash", "book")
+    for row in books:
+        table.add_row(*row)
+    console.print(table)
+    for name, rows in violations.items():
+        console.print(f"[red]violated[/red] {name}: {len(rows)} rows, first {rows[:ROWS_MAX]}")
+    wrong = bool(violations) or any(row[-1] != "ok" for row in books)
+    checks = len(sql.queries("invariants.sql"))
+    console.print(
+        f"{len(violations)} of {checks} invariants violated"
+        if violations
+        else f"{checks} invariants hold: " + ", ".join(sql.queries("invariants.sql"))
+    )
+    return int(wrong)
+
+
+def broken_invariants(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of every violated invariant, by its name."""
+    results = {
+        name: connection.execute(query).fetchall()
+        for name, query in sql.queries("invariants.sql").items()
+    }
+    return {name: rows for name, rows in results.items() if rows}
+
+
+def compare_books(connection: Connection) -> Iterator[tuple[str, ...]]:
+    """Yield, per instrument, its figures and whether open orders and event log agree."""
+    shards = connection.execute(
+        "SELECT instrument_id, instrument, sequence, order_no, trade_no"
+        " FROM exchange.shard JOIN exchange.instruments USING (instrument_id)"
+        " ORDER BY instrument_id"
+    ).fetchall()
+    for instrument_id, instrument, sequence, order_no, trade_no in shards:
+        stored = MatchingEngine(
+            sequence, order_no, trade_no, open_orders(connection, instrument_id)
+        )
+        try:
+            logged = rebuild(read_events(connection, instrument_id))
+            same = stored.state_hash() == logged.state_hash()
+            verdict = "ok" if same else f"the event log says {logged.state_hash()}"
+        except BrokenLog as error:
+            verdict = str(error)
+        yield (
+            instrument,
+            str(sequence),
+            str(order_no),
+            str(trade_no),
+            str(len(stored.book.orders)),
+            stored.state_hash(),
+            verdict,
+        )
+
+
+def open_orders(connection: Connection, instrument_id: int) -> Iterator[Order]:
+    """Yield the resting orders of an instrument as PostgreSQL holds them."""
+    rows = connection.execute(
+        sql.query("load_open_orders"), {"instrument_id": instrument_id}
+    ).fetchall()
+    for order_no, order_id, _, client_id, side, price, quantity, filled, *_ in rows:
+        order = Order(
+            order_no, order_id, client_id, side, "limit", int(price), int(quantity), "", 0
+        )
+        order.remaining_lots -= int(filled)
+        yield order
+
+
+def read_events(connection: Connection, instrument_id: int) -> Iterator[LoggedEvent]:
+    """Yield the whole event log of an instrument, a slice at a time."""
+    length, after = 50_000, 0
+    while True:
+        rows = connection.execute(
+            sql.query("read_events"),
+            {"instrument_id": instrument_id, "after": after, "limit": length},
+        ).fetchall()
+        for row in rows:
+            sequence, kind, order_no, side, type, price, quantity, trade, maker = islice(row, 9)
+            yield LoggedEvent(
+                sequence, kind, order_no, side, type, int(price), int(quantity), trade, maker
+            )
+        if len(rows) < length:
+            return
+        after = rows[-1][0]

@@ -41,6 +41,8 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("an object has the same name twice")
+    if not all(name.isascii() for name in names):
+        raise ValueError("a name has characters that no field has")
     return names
 
 
@@ -93,8 +95,8 @@ def _amount(value: object) -> int:
 
 
 def _word(value: object) -> object:
-    if type(value) is not str:
-        raise ValueError("must be a string")
+    if type(value) is not str or not value.isascii():
+        raise ValueError("must be one of the words of this API")
     return value
 
 

@@ -71,6 +71,7 @@ class Shard:
         try:
             standing = await ledger.acquire(self.owner)
             if standing is None:
+                logger.info("%s: another matcher holds it, standing by", name)
                 return False
             stream = OrderStream(self.settings.redis_url, name, standing.epoch)
             try:

@@ -1,0 +1,61 @@
+"""The command line: a table of commands, each in a module of its own, loaded when it is used."""
+
+import argparse
+import importlib
+import sys
+
+from ops.errors import OpsError
+
+COMMANDS = {
+    "run": ("ops.start", "Start the whole exchange on this machine, servers included."),
+    "replay": ("ops.replay", "Send a file of orders to a running exchange."),
+    "generate": ("ops.generate", "Write a file of orders that looks like a market."),
+    "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
+    "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),
+    "url": ("ops.url", "Print where a server of the running exchange is."),
+    "instruments": ("ops.instruments", "List, add or change what is traded."),
+}
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"No command {name!r}.\n\n{usage()}", file=sys.stderr)
+        return 2
+    module_name, purpose = COMMANDS[name]
+    command = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m ops {name}",
+        description=purpose,
+        formatter_class=HelpFormatter,
+    )
+    command.add_arguments(parser)
+    try:
+        return int(command.main(parser.parse_args(arguments[1:])))
+    except OpsError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  {name:<12} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    head = ["usage: python -m ops COMMAND [OPTION ...]", ""]
+    return "\n".join([*head, *lines, "", "Options: python -m ops COMMAND --help"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

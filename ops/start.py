@@ -1,0 +1,221 @@
+"""Start the whole exchange: the servers that are not given, migrations, processes."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from types import FrameType
+
+from ops.address import Address, PortTakenError
+from ops.embedded import Postgres, Valkey
+from ops.embedded.server import Server
+from ops.errors import OpsError
+from ops.instance import Instance, add_data_option, ephemeral_folder
+from ops.migrate import migrate
+from ops.output import Output
+from ops.supervisor import Program, Supervisor
+from workers.settings import Settings, SettingsError
+
+# In the order they stop: first no new orders, then those under way.
+PROGRAMS = (Program("web", "api"), Program("matcher", "workers.matching"))
+
+# The servers an exchange needs, by the variable that gives one, in the order they start.
+SERVERS: dict[str, type[Server]] = {"DATABASE_URL": Postgres, "REDIS_URL": Valkey}
+
+READY_TIMEOUT_S = 90.0
+
+BANNER = """
+  Trade engine is ready: {url}
+
+    running   {processes}
+    data      {data}
+    logs      {logs}
+
+  Try it:
+    curl {url}/orders -H 'Content-Type: application/json' -d \\
+      '{{"client_id": "alice", "side": "buy", "type": "limit", "price": 70000, "quantity": 0.5}}'
+
+  Ctrl-C stops everything.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    env = os.environ
+    parser.add_argument(
+        "--port", type=_port, default=env.get("PORT") or "3000", help="0 for any free one (PORT)"
+    )
+    parser.add_argument(
+        "--host", default=env.get("HOST") or "127.0.0.1", help="address to listen on (HOST)"
+    )
+    add_data_option(parser)
+    parser.add_argument(
+        "--ephemeral", action="store_true", help="use a temporary data folder, deleted at the end"
+    )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM; a second one ends everything at once."""
+    given = {name: url for name in SERVERS if (url := os.environ.get(name))}
+    _check_environment(given)
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(ephemeral_folder()) if args.ephemeral else args.data
+        instance = Instance(data)
+        try:
+            address = Address.claim(args.host, args.port)
+        except PortTakenError as error:
+            if (running := instance.running()) is None:
+                raise
+            raise OpsError(
+                f"Port {args.port} is taken: Trade engine already runs at {running['http_url']}; "
+                "stop it, or choose another with --port and --data"
+            ) from error
+        stack.enter_context(instance.locked())
+        Run(instance, address, given, args.ephemeral).run()
+    return 0
+
+
+def _check_environment(given: Mapping[str, str]) -> None:
+    """Raise OpsError for a setting that would stop a process right after its start."""
+    missing = [name for name in SERVERS if name not in given]
+    if missing and os.environ.get("EXCHANGE_ENV") == "production":
+        raise OpsError(
+            "The embedded servers are not for production (EXCHANGE_ENV): "
+            f"set {' and '.join(missing)}"
+        )
+    stand_ins = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "PORT": "0"}
+    try:
+        Settings.from_env({**os.environ, **stand_ins, **given})
+    except SettingsError as error:
+        raise OpsError(str(error)) from error
+
+
+class Run:
+    """One run of the exchange on a data folder that is ours alone."""
+
+    def __init__(
+        self, instance: Instance, address: Address, given: Mapping[str, str], ephemeral: bool
+    ) -> None:
+        self._instance = instance
+        self._address = address
+        self._urls = dict(given)
+        self._ephemeral = ephemeral
+        self._output = Output([program.name for program in PROGRAMS], os.environ)
+        self._servers: list[Server] = []
+        self._supervisor: Supervisor | None = None
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_event = asyncio.Event()
+
+    def run(self) -> None:
+        """Start everything, wait for a signal, stop everything in the opposite order."""
+        with self._signals(), contextlib.ExitStack() as stack:
+            for variable, kind in SERVERS.items():
+                if variable not in self._urls and not self._stopping:
+                    server = kind(self._instance.data)
+                    self._servers.append(server)
+                    stack.callback(server.stop)
+                    self._urls[variable] = server.start().url
+                    self._say(f"{server.name} answers on port {server.port}")
+            if not self._stopping:
+                migrate(self._urls["DATABASE_URL"])
+                self._say("the database is current")
+                asyncio.run(self._supervise())
+        self._say("stopped")
+
+    async def _supervise(self) -> None:
+        """Run our processes until a signal comes."""
+        self._loop = asyncio.get_running_loop()
+        if self._stopping:
+            return
+        environment = {
+            **os.environ,
+            **self._urls,
+            "HOST": self._address.host,
+            "PORT": str(self._address.port),
+            "PYTHONUNBUFFERED": "1",
+        }
+        supervisor = Supervisor(PROGRAMS, environment, self._output.line, self._describe)
+        self._supervisor = supervisor
+        stop = asyncio.create_task(self._stop_event.wait())
+        ready = asyncio.create_task(self._become_ready(supervisor))
+        try:
+            await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                ready.result()
+                await stop
+            self._say("stopping")
+        finally:
+            ready.cancel()
+            stop.cancel()
+            await asyncio.gather(ready, stop, return_exceptions=True)
+            await supervisor.stop()
+
+    async def _become_ready(self, supervisor: Supervisor) -> None:
+        await supervisor.start()
+        await supervisor.until_ready(self._address.missing, READY_TIMEOUT_S)
+        supervisor.keep()
+        self._output.text(
+            BANNER.format(
+                url=self._address.url,
+                processes=", ".join(f"{name} (pid {pid})" for name, pid in self._pids().items()),
+                data=self._instance.data,
+                logs=self._instance.logs,
+            )
+        )
+
+    def _pids(self) -> dict[str, int]:
+        pids = {server.name: server.pid for server in self._servers}
+        return pids | (self._supervisor.pids if self._supervisor else {})
+
+    def _describe(self) -> None:
+        self._instance.describe(
+            {
+                "http_url": self._address.url,
+                "postgres_url": self._urls["DATABASE_URL"],
+                "redis_url": self._urls["REDIS_URL"],
+                "port": self._address.port,
+                "pids": {"run": os.getpid(), **self._pids()},
+            }
+        )
+
+    def _say(self, text: str) -> None:
+        self._output.line("run", text)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Handle the signals that ask us to end; a lost terminal asks, too, unless under nohup."""
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            self._end_at_once(number)
+        self._stopping = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop_event.set)
+
+    def _end_at_once(self, number: int) -> None:
+        if self._supervisor is not None:
+            self._supervisor.kill()
+        for server in self._servers:
+            server.kill_without_waiting()
+        if self._ephemeral:
+            shutil.rmtree(self._instance.data, ignore_errors=True)
+        os._exit(128 + number)

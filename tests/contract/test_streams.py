@@ -1,0 +1,174 @@
+"""The stream adapters against a real server: order, floors, epochs, fences."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis
+
+from workers.adapters.errors import AdapterError, Fenced, OutcomeUnknown, StreamLost, Unavailable
+from workers.adapters.pubsub import DepthReader, subscribe
+from workers.adapters.streams import OrderStream, StreamWriter
+from workers.core.channels import reply_channel
+from workers.core.depth import DepthDelta, DepthSnapshot
+
+STREAM = "orders:{BTC-USD}"
+
+
+@pytest.fixture
+async def writer(redis_url: str) -> AsyncIterator[StreamWriter]:
+    writer = StreamWriter(redis_url)
+    yield writer
+    await writer.close()
+
+
+@pytest.fixture
+async def stream(redis_url: str) -> AsyncIterator[OrderStream]:
+    stream = OrderStream(redis_url, "BTC-USD", 5)
+    await stream.open("0-0")
+    yield stream
+    await stream.close()
+
+
+@pytest.fixture
+def server(redis_url: str) -> "redis.Redis":
+    with redis.from_url(redis_url) as server:
+        yield server
+
+
+async def read_all(stream: OrderStream) -> list[bytes | None]:
+    return [payload for _, payload in await stream.read(1000, 1)]
+
+
+async def test_nothing_is_appended_before_a_matcher_came(
+    writer: StreamWriter, server: "redis.Redis"
+) -> None:
+    with pytest.raises(Unavailable):
+        await writer.append("BTC-USD", [b"one"])
+    assert not server.exists(STREAM)
+
+
+async def test_entries_are_read_in_order_after_the_floor(
+    writer: StreamWriter, stream: OrderStream
+) -> None:
+    await writer.append("BTC-USD", [b"%d" % n for n in range(600)])
+    await writer.append("BTC-USD", [b"last"])
+    assert await read_all(stream) == [None, *(b"%d" % n for n in range(600)), b"last"]
+    assert await read_all(stream) == []
+
+
+async def test_ids_go_on_after_the_position_though_the_data_is_lost(
+    redis_url: str, writer: StreamWriter, server: "redis.Redis"
+) -> None:
+    position = "99999999999999-7"  # ahead of this server's clock, as after its clock went back
+    stream = OrderStream(redis_url, "BTC-USD", 5)
+    await stream.open(position)
+    await writer.append("BTC-USD", [b"one"])
+    assert await read_all(stream) == [None, b"one"]
+    await stream.check(position)
+    server.flushall()
+    with pytest.raises(StreamLost):
+        await stream.check(position)
+    with pytest.raises(Unavailable):
+        await writer.append("BTC-USD", [b"lost"])
+    with pytest.raises(AdapterError):
+        await stream.read(10, 1)
+    await stream.close()
+    again = OrderStream(redis_url, "BTC-USD", 6)
+    await again.open(position)
+    await writer.append("BTC-USD", [b"two"])
+    assert await read_all(again) == [None, b"two"]
+    assert again.age_us("99999999999999-8", 1_700_000_000_000_000) == 0
+    await again.close()
+
+
+async def test_an_epoch_starts_at_the_position_and_ends_the_groups_before_it(
+    redis_url: str, writer: StreamWriter, stream: OrderStream, server: "redis.Redis"
+) -> None:
+    await writer.append("BTC-USD", [b"one", b"two", b"three"])
+    entries = await stream.read(10, 1)
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    assert await later.open(entries[1][0])
+    assert await read_all(later) == [b"two", b"three"]
+    assert [group["name"] for group in server.xinfo_groups(STREAM)] == [b"matcher-6"]
+    with pytest.raises(Unavailable):
+        await stream.read(10, 1)  # a zombie reads nothing
+    await later.close()
+
+
+async def test_entries_deleted_unread_are_noticed(
+    redis_url: str, writer: StreamWriter, stream: OrderStream, server: "redis.Redis"
+) -> None:
+    await writer.append("BTC-USD", [b"one", b"two"])
+    (_, one), (two, _) = (await stream.read(10, 1))[1:]
+    assert one == b"one"
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    server.xdel(STREAM, two)
+    assert not await later.open("0-1")
+    await later.close()
+
+
+async def test_publish(
+    redis_url: str, writer: StreamWriter, stream: OrderStream, server: "redis.Redis"
+) -> None:
+    reader = DepthReader(redis_url)
+    assert await reader.snapshot("BTC-USD") is None
+    await stream.publish_depth(DepthSnapshot(3, [(10, 1), (9, 2)], [(11, 10**20 - 1)]))
+    assert await reader.snapshot("BTC-USD") == DepthSnapshot(
+        3, [(10, 1), (9, 2)], [(11, 10**20 - 1)]
+    )
+    await writer.append("BTC-USD", [b"one", b"two"])
+    entries = await stream.read(10, 1)
+    ids = [stream_id for stream_id, _ in entries]
+    replies = subscribe(redis_url, [reply_channel("me")])
+    assert await anext(replies) is None
+    delta = DepthDelta(3, 5, [(10, 0), (8, 4)], [])
+    assert await stream.publish(ids[-1], delta, [(reply_channel("me"), b"hello")], ids)
+    assert await anext(replies) == (reply_channel("me"), b"hello")
+    snapshot = await reader.snapshot("BTC-USD")
+    assert snapshot is not None
+    assert (snapshot.sequence, sorted(snapshot.bids)) == (5, [(8, 4), (9, 2)])
+    assert server.xpending(STREAM, "matcher-5")["pending"] == 0
+    # A delta that does not fit what is published is not applied.
+    assert not await stream.publish(ids[-1], DepthDelta(7, 8, [(1, 1)], []), [], [])
+    assert await reader.snapshot("BTC-USD") == snapshot
+    await replies.aclose()
+    await reader.close()
+
+
+async def test_a_zombie_publishes_nothing(
+    redis_url: str, stream: OrderStream, server: "redis.Redis"
+) -> None:
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    await later.open("0-1")
+    await later.publish_depth(DepthSnapshot(3, [(10, 1)], []))
+    before = server.hgetall("depth:{BTC-USD}"), server.xinfo_stream(STREAM)["length"]
+    replies = subscribe(redis_url, [reply_channel("me")])
+    assert await anext(replies) is None
+    with pytest.raises(Fenced):
+        await stream.publish("9-9", DepthDelta(3, 4, [], []), [(reply_channel("me"), b"no")], [])
+    with pytest.raises(Fenced):
+        await stream.publish_depth(DepthSnapshot(9, [], []))
+    assert (server.hgetall("depth:{BTC-USD}"), server.xinfo_stream(STREAM)["length"]) == before
+    server.publish(reply_channel("me"), b"first")
+    assert await anext(replies) == (reply_channel("me"), b"first")
+    await replies.aclose()
+    await later.close()
+
+
+async def test_a_subscription_that_is_cut_says_so(redis_url: str, server: "redis.Redis") -> None:
+    messages = subscribe(redis_url, ["here"])
+    assert await anext(messages) is None
+    (client,) = server.client_list(_type="pubsub")
+    server.client_kill(client["addr"])
+    with pytest.raises(OutcomeUnknown):
+        await anext(messages)
+
+
+async def test_nobody_there_is_a_certain_refusal() -> None:
+    writer = StreamWriter("redis://127.0.0.1:1/0")
+    with pytest.raises(Unavailable):
+        await writer.append("BTC-USD", [b"one"])
+    messages = subscribe("redis://127.0.0.1:1/0", ["here"])
+    with pytest.raises(Unavailable):
+        await anext(messages)
+    await writer.close()

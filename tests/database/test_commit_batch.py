@@ -1,0 +1,279 @@
+"""The function that makes a batch durable, called as the matcher calls it."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from itertools import count
+
+import psycopg
+import pytest
+
+from ops.verify import broken_invariants, compare_books
+from workers.adapters.errors import DataRejected, Fenced, Stale
+from workers.adapters.ledger import Ledger, Standing
+from workers.core.batch import Batch, DeadLetter
+from workers.core.codec import Request
+from workers.core.engine import MatchingEngine
+from workers.core.instruments import Instrument
+from workers.core.messages import CancelOrder, Command, Side, SubmitOrder
+
+BTC_USD = Instrument(1, "BTC-USD", "BTC", "USD", 1, 1, "trading")
+ONE = 10**8
+
+
+NUMBERS = count(1)
+
+
+def limit(
+    side: Side, price_ticks: int, quantity_lots: int, *, client_id: str = "c",
+    order_id: str | None = None, idempotency_key: str = "",
+) -> SubmitOrder:  # fmt: skip
+    return SubmitOrder(
+        order_id or f"order-{next(NUMBERS)}", client_id, side,
+        "limit" if price_ticks else "market", price_ticks, quantity_lots, idempotency_key,
+        order_id is not None, 1, 2,
+    )  # fmt: skip
+
+
+def market(side: Side, quantity_lots: int, *, client_id: str = "c") -> SubmitOrder:
+    return limit(side, 0, quantity_lots, client_id=client_id)
+
+
+def cancel(order_id: str) -> CancelOrder:
+    return CancelOrder(order_id, 1, 2)
+
+
+class Matcher:
+    """An engine and the ledger it commits to, without a stream."""
+
+    def __init__(self, ledger: Ledger, standing: Standing) -> None:
+        self.ledger = ledger
+        self.standing = standing
+        self.epoch = standing.epoch
+        self.engine = MatchingEngine()
+        self.batch = Batch("BTC-USD", "0-0", 0, 0, 0)
+
+    async def apply(self, *commands: Command) -> Batch:
+        """Apply commands to a fresh batch, not committed yet."""
+        engine = self.engine
+        position = self.batch.position
+        batch = Batch("BTC-USD", position, engine.sequence, engine.order_no, engine.trade_no)
+        batch.time_us = 1_700_000_000_123_456 + engine.sequence
+        for number, command in enumerate(commands, 1):
+            if hasattr(command, "client_id"):
+                await self.ledger.ensure_clients([command.client_id])
+            batch.add_entry(f"{int(position.split('-')[0]) + 1}-{number}")
+            command = command._replace(time_us=batch.time_us, deadline_us=batch.time_us)
+            batch.add_events(Request(command, "edge", number), engine.apply(command))
+        self.batch = batch
+        return batch
+
+    async def commit(self, batch: Batch) -> None:
+        await self.ledger.commit(self.ledger.parameters(batch, self.epoch))
+
+
+@pytest.fixture
+async def matcher(database_url: str) -> AsyncIterator[Matcher]:
+    ledger = await Ledger.open(database_url, BTC_USD, 10_000)
+    standing = await ledger.acquire("test")
+    assert standing is not None
+    yield Matcher(ledger, standing)
+    await ledger.close()
+
+
+@pytest.fixture
+def look(database_url: str) -> psycopg.Connection:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]:
+    return connection.execute(query).fetchall()
+
+
+async def test_a_trade_is_a_balanced_entry(matcher: Matcher, look: psycopg.Connection) -> None:
+    await matcher.commit(
+        await matcher.apply(
+            limit("sell", 70_150 * ONE + ONE // 2, ONE // 4, client_id="maker"),
+            market("buy", ONE // 10, client_id="taker"),
+        )
+    )
+    assert rows(
+        look,
+        "SELECT leg, client_id, asset, amount FROM exchange.postings"
+        " JOIN exchange.clients USING (client_no) JOIN exchange.assets USING (asset_id)"
+        " ORDER BY leg",
+    ) == [
+        (1, "taker", "BTC", Decimal("0.1")),
+        (2, "maker", "BTC", Decimal("-0.1")),
+        (3, "maker", "USD", Decimal("7015.05")),
+        (4, "taker", "USD", Decimal("-7015.05")),
+    ]
+    assert rows(
+        look,
+        "SELECT client_id, net_quantity FROM exchange.positions"
+        " JOIN exchange.clients USING (client_no) ORDER BY client_id",
+    ) == [("maker", Decimal("-0.1")), ("taker", Decimal("0.1"))]
+    assert broken_invariants(look) == {}
+
+
+async def test_what_is_loaded_is_what_the_engine_holds(
+    matcher: Matcher, look: psycopg.Connection
+) -> None:
+    for n in range(30):
+        await matcher.commit(
+            await matcher.apply(
+                limit("buy", (100 + n % 5) * ONE, (1 + n % 3) * ONE, client_id=f"c{n % 4}"),
+                limit("sell", (102 + n % 4) * ONE, (1 + n % 2) * ONE, client_id=f"c{n % 3}"),
+                market("sell" if n % 2 else "buy", ONE, client_id="t"),
+                *([cancel(next(iter(matcher.engine.book.orders)))] if n % 7 == 6 else []),
+            )
+        )
+    engine = matcher.engine
+    loaded = MatchingEngine(
+        engine.sequence, engine.order_no, engine.trade_no, await matcher.ledger.load_open_orders()
+    )
+    assert loaded.state_hash() == engine.state_hash()
+    for order_id, order in engine.book.orders.items():
+        again = loaded.book.orders[order_id]
+        for name in ("client_id", "side", "filled_value", "status", "created_us", "updated_us"):
+            assert getattr(again, name) == getattr(order, name), name
+    assert broken_invariants(look) == {}
+    assert {row[-1] for row in compare_books(look)} == {"ok"}
+    taken = await matcher.ledger.acquire("test")
+    assert taken is not None
+    assert taken[1:4] == (matcher.batch.position, engine.sequence, engine.order_no)
+
+
+async def test_an_old_epoch_is_fenced(
+    matcher: Matcher, database_url: str, look: psycopg.Connection
+) -> None:
+    batch = await matcher.apply(limit("buy", ONE, ONE))
+    look.execute("UPDATE exchange.shard SET lease_until = '-infinity'")
+    other = await Ledger.open(database_url, BTC_USD, 10_000)
+    taken = await other.acquire("other")
+    await other.close()
+    assert taken is not None
+    assert taken.epoch == matcher.epoch + 1
+    with pytest.raises(Fenced):
+        await matcher.commit(batch)
+    assert rows(look, "SELECT * FROM exchange.orders") == []
+    assert not await matcher.ledger.renew(matcher.epoch)
+    assert not await matcher.ledger.release(matcher.epoch)
+    assert await matcher.ledger.acquire("test") is None
+
+
+async def test_the_same_batch_twice_is_stale(matcher: Matcher, look: psycopg.Connection) -> None:
+    batch = await matcher.apply(limit("buy", ONE, ONE))
+    await matcher.commit(batch)
+    with pytest.raises(Stale):
+        await matcher.commit(batch)
+    assert rows(look, "SELECT count(*) FROM exchange.orders") == [(1,)]
+
+
+async def test_an_order_id_or_a_key_twice_is_refused_whole(
+    matcher: Matcher, look: psycopg.Connection
+) -> None:
+    await matcher.commit(
+        await matcher.apply(limit("buy", ONE, ONE, order_id="one", idempotency_key="key"))
+    )
+    before = rows(look, "SELECT shard::text FROM exchange.shard")
+    for twin in (
+        limit("buy", ONE, ONE, order_id="one"),
+        limit("buy", ONE, ONE, order_id="two", idempotency_key="key"),
+    ):
+        fresh = Matcher(matcher.ledger, matcher.standing)
+        fresh.engine, fresh.batch = matcher.engine, matcher.batch
+        batch = await fresh.apply(limit("sell", 9 * ONE, ONE, order_id="innocent"), twin)
+        with pytest.raises(DataRejected):
+            await matcher.commit(batch)
+        assert rows(look, "SELECT order_id FROM exchange.orders") == [("one",)]
+        assert rows(look, "SELECT shard::text FROM exchange.shard") == before
+        matcher.engine = MatchingEngine(1, 1, 0, await matcher.ledger.load_open_orders())
+
+
+@pytest.mark.parametrize(
+    ("position", "value"),
+    [(4, 5), (5, 3), (6, 2), (20, "{7}"), (15, "{200000000}"), (17, "{filled}"), (7, 1)],
+    ids=["sequence", "order_no", "trade_no", "hole", "overfilled", "status", "time goes back"],
+)
+async def test_a_batch_that_contradicts_itself_is_refused(
+    matcher: Matcher, look: psycopg.Connection, position: int, value: object
+) -> None:
+    await matcher.commit(await matcher.apply(limit("buy", ONE, ONE)))
+    parameters = matcher.ledger.parameters(
+        await matcher.apply(limit("buy", ONE, ONE)), matcher.epoch
+    )
+    parameters[position] = value
+    with pytest.raises(DataRejected):
+        await matcher.ledger.commit(parameters)
+    assert rows(look, "SELECT count(*) FROM exchange.orders") == [(1,)]
+
+
+async def test_a_finished_order_takes_no_more_fills(
+    matcher: Matcher, look: psycopg.Connection
+) -> None:
+    await matcher.commit(await matcher.apply(limit("buy", ONE, ONE), market("sell", ONE)))
+    batch = await matcher.apply(limit("buy", ONE, ONE))
+    parameters = matcher.ledger.parameters(batch, matcher.epoch)
+    parameters[21:26] = ["{1}", "{100000000}", "{1}", "{filled}", '{""}']
+    with pytest.raises(DataRejected):
+        await matcher.ledger.commit(parameters)
+    assert rows(look, "SELECT count(*) FROM exchange.orders") == [(2,)]
+
+
+async def test_dead_letters_are_kept_whole(matcher: Matcher, look: psycopg.Connection) -> None:
+    batch = await matcher.apply()
+    batch.add_entry("5-1")
+    payload = b'\x00"\\{}\xff,'
+    batch.dead_letters.append(DeadLetter("5-1", payload, 'error "with" {quotes}, \\ and more'))
+    await matcher.commit(batch)
+    assert rows(look, "SELECT stream_id, payload, error FROM exchange.dead_letters") == [
+        ("5-1", payload, 'error "with" {quotes}, \\ and more')
+    ]
+    assert rows(look, "SELECT last_stream_id FROM exchange.shard WHERE instrument_id = 1") == [
+        ("5-1",)
+    ]
+
+
+@pytest.mark.parametrize("table", ["trades", "order_events", "ledger_entries", "postings"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET sequence = 0", "DELETE FROM {}", "TRUNCATE {}"])
+def test_history_is_never_edited(look: psycopg.Connection, table: str, change: str) -> None:
+    with pytest.raises(psycopg.Error) as refused:
+        look.execute(change.format(f"exchange.{table}"))
+    assert refused.value.sqlstate == "EX004"
+
+
+def test_postings_that_do_not_balance_are_refused(look: psycopg.Connection) -> None:
+    insert = "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5), (1, 1, 2, 2, {}, -5)"
+    with pytest.raises(psycopg.Error) as refused:
+        look.execute(insert.format(2))
+    assert refused.value.sqlstate == "EX003"
+    look.execute(insert.format(1))
+
+
+WRITES = {
+    "orders": "UPDATE exchange.orders SET quantity = 1",
+    "balances": "UPDATE exchange.balances SET posted = 0",
+    "shard": "UPDATE exchange.shard SET epoch = 99",
+    "postings": "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5)",
+    "instruments": "SELECT exchange.set_instrument_sizes('BTC-USD', 1, 1)",
+    "tables": "CREATE TABLE exchange.mine ()",
+    "trigger": "DROP TRIGGER balanced ON exchange.postings",
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(
+    "role", ["exchange_matcher", "exchange_edge", "exchange_jobs", "exchange_analyst"]
+)
+def test_no_role_writes_past_the_functions(look: psycopg.Connection, role: str, write: str) -> None:
+    look.execute(f"SET ROLE {role}")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        look.execute(WRITES[write])
+
+
+def test_the_edge_cannot_commit(look: psycopg.Connection) -> None:
+    look.execute("SET ROLE exchange_edge")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        look.execute("SELECT exchange.renew_lease_v1(1, 1, 1)")
+    assert len(rows(look, "SELECT * FROM exchange.list_instruments()")) == 3

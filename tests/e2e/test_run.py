@@ -1,0 +1,176 @@
+"""`python -m ops run`, from its first line to its last process."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops.processes import running, wait_until
+
+ROOT = Path(__file__).parents[2]
+READY = "Trade engine is ready: "
+ORDER = {
+    "client_id": "alice",
+    "side": "buy",
+    "type": "limit",
+    "price": 70000,
+    "quantity": 0.5,
+}
+
+
+@contextlib.contextmanager
+def run(*options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Start it, in an environment that gives no servers."""
+    unset = {"DATABASE_URL", "REDIS_URL", "PORT", "HOST", "EXCHANGE_DATA", "EXCHANGE_ENV"}
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ops", "run", *options],
+        cwd=ROOT,
+        env=inherited | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_ready(process: subprocess.Popen[str]) -> str:
+    """Return the URL it prints."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if READY in line:
+            return line.split(READY)[1].strip()
+    raise AssertionError("".join(lines))
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def place_order(url: str) -> int:
+    request = urllib.request.Request(
+        f"{url}/orders", json.dumps(ORDER).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return int(response.status)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_runs_takes_an_order_and_leaves_nothing_behind(number: signal.Signals) -> None:
+    with run("--ephemeral", "--port", "0") as process:
+        assert process.stdout is not None
+        url = until_ready(process)
+        assert place_order(url) == 201
+        family = descendants(process)
+        assert {"postgres", "valkey-server"} <= {child.name() for child in family}
+        process.send_signal(number)
+        said = process.stdout.read()
+        assert process.wait(40) == 0
+        assert not any(map(running, family)), said
+        assert said.rstrip().endswith("stopped")
+
+
+def test_second_signal_ends_it_at_once(server_folder: Path) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        until_ready(process)
+        family = descendants(process)
+        web = next(child for child in family if "api" in child.cmdline())
+        web.suspend()  # so that stopping in order takes its time
+        process.terminate()
+        assert not wait_until(lambda: process.poll() is not None, 1)
+        process.terminate()
+        assert process.wait(5) == 128 + signal.SIGTERM
+        assert wait_until(lambda: not any(map(running, family)), 5)
+
+
+def test_killed_run_takes_its_processes_along_and_the_next_one_starts(server_folder: Path) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        assert place_order(until_ready(process)) == 201
+        family = descendants(process)
+        process.kill()
+        process.wait()
+        with run("--data", str(server_folder), "--port", "0") as next_process:
+            assert place_order(until_ready(next_process)) == 201
+            assert wait_until(lambda: not any(map(running, family)), 30)
+            later_family = descendants(next_process)
+            next_process.terminate()
+            assert next_process.stdout is not None
+            next_process.stdout.read()
+            assert next_process.wait(40) == 0
+            assert not any(map(running, later_family))
+
+
+def test_process_that_is_killed_comes_back(server_folder: Path) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        assert process.stdout is not None
+        url = until_ready(process)
+        pids = json.loads((server_folder / "instance.json").read_text())["pids"]
+        os.kill(pids["matcher"], signal.SIGKILL)
+        said = next(line for line in process.stdout if "matcher was ended by SIGKILL" in line)
+        assert "starts again" in said
+        assert next(line for line in process.stdout if "trading, epoch 2" in line)
+        assert place_order(url) == 201
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(40) == 0
+
+
+def test_taken_port_is_one_line(server_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with run("--data", str(server_folder), "--port", str(port)) as process:
+            said, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said.startswith(f"Error: Port {port} is taken: ")
+    assert said.count("\n") == 1
+    assert not server_folder.exists()
+
+
+def test_second_run_on_the_folder_is_one_line_and_commands_find_the_first(
+    server_folder: Path, tmp_path: Path
+) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        assert process.stdout is not None
+        url = until_ready(process)
+        with run("--data", str(server_folder), "--port", "0") as second:
+            said, _ = second.communicate(timeout=20)
+            assert second.returncode == 1
+            assert "already runs" in said
+            assert url in said
+        port = url.rsplit(":", 1)[1]
+        with run("--data", str(server_folder), "--port", port) as third:
+            said, _ = third.communicate(timeout=20)
+            assert third.returncode == 1
+            assert f"Port {port} is taken: Trade engine already runs at {url}" in said
+        assert ops("url", "http", "--data", str(server_folder)) == url + "\n"
+        assert ops("url", "redis", "--data", str(server_folder)).startswith("redis://:")
+        assert ops("migrate", "--data", str(server_folder)) == ""
+        data = ("--data", str(server_folder))
+        listed = ops("instruments", *data, "add", "DOGE-USD", "--tick", "0.0001", "--lot", "1")
+        assert "DOGE-USD" in listed
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(40) == 0
+
+
+def ops(*arguments: str) -> str:
+    """Return what a command prints."""
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    command = [sys.executable, "-m", "ops", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=30
+    ).stdout

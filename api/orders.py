@@ -69,7 +69,7 @@ async def submit_order(request: Request) -> HTTPResponse:
             return await _answer(exchange, order, trades, 200)
     if answer.outcome == "conflict":
         raise _conflict(command, answer.order_id)
-    raise ApiError("internal_error", "the exchange could not process this order")
+    raise ApiError("unavailable", "this order could not be stored and was not applied")
 
 
 @orders.post("/orders/<order_id:str>/cancel", name="cancel_order")

@@ -12,6 +12,7 @@ COMMANDS = {
     "generate": ("ops.generate", "Write a file of orders that looks like a market."),
     "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
     "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),
+    "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),
     "url": ("ops.url", "Print where a server of the running exchange is."),
     "instruments": ("ops.instruments", "List, add or change what is traded."),
 }

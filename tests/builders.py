@@ -15,6 +15,8 @@ from operator import attrgetter
 from random import Random
 from typing import Any, NamedTuple
 
+from hypothesis import HealthCheck, settings
+
 from workers.core.engine import MatchingEngine
 from workers.core.messages import (
     CancelOrder,
@@ -33,6 +35,9 @@ from workers.core.messages import (
 
 TIME_US = 1_700_000_000_000_000
 PATIENCE_US = 5_000_000
+
+# Hypothesis on machines of any speed: a slow example is not a wrong one.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def submit(

@@ -81,7 +81,9 @@ class Postgres(Server):
     def _owner(self) -> tuple[int, int] | None:
         return server_owner(self.folder)
 
-    def _bin(self) -> Path:
+    @property
+    def programs(self) -> Path:
+        """The folder of `postgres`, `initdb` and `pg_dump`."""
         return self.bin_dir or programs(self.version, self._owner())
 
     def _prepare(self) -> None:
@@ -105,7 +107,7 @@ class Postgres(Server):
             os.chown(draft, *owner)
             os.chown(password_file, *owner)
         command: list[str | Path] = [
-            *(self._bin() / "initdb", f"--pgdata={draft}", f"--username={USER}"),
+            *(self.programs / "initdb", f"--pgdata={draft}", f"--username={USER}"),
             *("--encoding=UTF8", "--no-locale", "--auth=scram-sha-256"),
             *(f"--pwfile={password_file}", "--no-instructions"),
         ]
@@ -163,7 +165,7 @@ class Postgres(Server):
     def _command(self) -> list[str | Path]:
         settings = {**SETTINGS, "port": str(self.port)}
         options = [word for name in settings for word in ("-c", f"{name}={settings[name]}")]
-        return [self._bin() / "postgres", "-D", self.folder, *options]
+        return [self.programs / "postgres", "-D", self.folder, *options]
 
     def _answers(self) -> bool:
         import psycopg

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import TIME_US, cancel, commands, submit
+from tests.builders import TIME_US, cancel, commands, submit, unhurried
 from workers.core.codec import (
     CodecError,
     Reply,
@@ -63,6 +63,7 @@ identifiers = st.text(
 amounts = st.integers(1, UNITS_MAX)
 
 
+@unhurried
 @given(
     order_id=identifiers,
     client_id=identifiers,
@@ -257,7 +258,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(unhurried, max_examples=500)
 @given(
     whole=st.sampled_from([SUBMIT, CANCEL]),
     changes=st.dictionaries(st.sampled_from([*SUBMIT, "unknown"]), json_values, max_size=4),
@@ -270,7 +271,7 @@ def test_a_changed_request_is_a_request_or_refused(
     assert_request_or_refused(orjson.dumps(fields))
 
 
-@settings(max_examples=500)
+@settings(unhurried, max_examples=500)
 @given(
     whole=st.sampled_from([SUBMIT, CANCEL]),
     edits=st.lists(
@@ -287,6 +288,7 @@ def test_a_damaged_request_is_a_request_or_refused(
     assert_request_or_refused(payload)
 
 
+@unhurried
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_refused(payload: bytes) -> None:
     assert_request_or_refused(payload)
@@ -353,6 +355,7 @@ def test_encoding_changes_nothing() -> None:
 levels = st.lists(st.tuples(amounts, st.integers(0, 10 * UNITS_MAX)), max_size=5)
 
 
+@unhurried
 @given(bids=levels, asks=levels, sequence=st.integers(1, 2**53))
 def test_delta_round_trip(bids: list, asks: list, sequence: int) -> None:
     delta = DepthDelta(sequence - 1, sequence, bids, asks)

@@ -447,6 +447,16 @@ def test_a_rebuilt_engine_keeps_priority_whatever_order_it_is_given() -> None:
     assert again.book.bids.take_changes() == again.book.asks.take_changes() == []
 
 
+@pytest.mark.parametrize("text", ["cancel b2", "s1 sell 6@100", "cancel b1", "cancel b3"])
+def test_an_order_that_left_the_book_holds_on_to_no_other(text: str) -> None:
+    """Else a kept order would keep every order that ever stood beside it."""
+    engine, events = run("b1 buy 5@100; b2 buy 1@100; b3 buy 1@100")
+    run(text, engine)
+    gone = [order for order in orders_of(events).values() if order.status in FINAL]
+    assert len(gone) > 0
+    assert all(order.previous is order.next is None for order in gone)
+
+
 # Properties of any run.
 
 BUSY = Shape("busy", spread_ticks=5, late_share=0.05, market_share=0.1)

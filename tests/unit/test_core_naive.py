@@ -16,6 +16,7 @@ from tests.builders import (
     rebuild,
     resting,
     submit,
+    unhurried,
 )
 from tests.naive_book import NaiveBook
 from workers.core.engine import MatchingEngine
@@ -114,7 +115,7 @@ cancels = st.tuples(st.just("cancel"), late, st.integers(0, 40))
 sequences = st.lists(st.one_of(submits, submits, submits, cancels), max_size=40).map(_commands)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(unhurried, max_examples=400)
 @given(sequences)
 @example([])
 def test_small_sequences(commands: list[Command]) -> None:

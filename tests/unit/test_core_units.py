@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.builders import unhurried
 from workers.core.units import (
     UNITS_MAX,
     UNITS_PER_ONE,
@@ -171,6 +172,7 @@ def str_of(amount: int, decimals: int) -> str:
 anything = st.integers(-UNITS_MAX, UNITS_MAX)
 
 
+@unhurried
 @given(anything)
 @example(UNITS_MAX)
 def test_format_then_parse_gives_the_same(units: int) -> None:
@@ -179,6 +181,7 @@ def test_format_then_parse_gives_the_same(units: int) -> None:
     assert text == str_of(units, 8)
 
 
+@unhurried
 @given(
     sign=st.sampled_from(["", "-"]),
     whole=st.integers(0, 10**13).map(str),
@@ -198,6 +201,7 @@ def test_parse_agrees_with_decimal(
             parse_units(text)
 
 
+@unhurried
 @given(st.text(max_size=45))
 def test_any_text_is_a_number_or_refused(text: str) -> None:
     try:
@@ -228,12 +232,14 @@ def test_average_price_rounds_half_to_even(value: int, quantity_lots: int, ticks
     assert average_price_ticks(value, quantity_lots) == ticks
 
 
+@unhurried
 @given(value=st.integers(0, UNITS_MAX**2), quantity_lots=st.integers(1, UNITS_MAX))
 @example(value=5 * 10**19, quantity_lots=10**20 - 2)
 def test_average_price_agrees_with_fractions(value: int, quantity_lots: int) -> None:
     assert average_price_ticks(value, quantity_lots) == round(Fraction(value, quantity_lots))
 
 
+@unhurried
 @given(ticks=st.integers(0, 1_000), quantity_lots=st.integers(1, 50).map(lambda half: 2 * half))
 def test_average_price_of_an_exact_half(ticks: int, quantity_lots: int) -> None:
     value = ticks * quantity_lots + quantity_lots // 2

@@ -24,6 +24,7 @@ from api.schemas import (
     timestamp,
     trade_json,
 )
+from tests.builders import unhurried
 from workers.core.instruments import Instrument
 from workers.core.records import OrderRecord, TradeRecord
 from workers.core.units import UNITS_MAX
@@ -398,7 +399,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(unhurried, max_examples=500)
 @given(
     changes=st.dictionaries(
         st.one_of(st.sampled_from(list(OrderBody.model_fields)), st.text(max_size=5)),
@@ -411,7 +412,7 @@ def test_any_json_is_an_order_or_a_400(changes: dict[str, Any], header: str | No
     assert_order_or_400(json.dumps(ORDER | changes).encode(), header)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(unhurried, max_examples=500)
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, 200), st.integers(0, 3), st.binary(max_size=4)), max_size=4
@@ -494,6 +495,7 @@ def test_counts(text: str | None, count: int | None) -> None:
     assert dump(refused.value.body("r1"))
 
 
+@unhurried
 @given(st.text(st.characters()))
 def test_printable_can_be_answered(text: str) -> None:
     assert orjson.loads(dump(printable(text))).isprintable()
@@ -603,6 +605,7 @@ def test_levels_are_cumulative() -> None:
     assert levels_json([]) == []
 
 
+@unhurried
 @given(st.integers(1, UNITS_MAX))
 def test_what_is_answered_can_be_sent_again(units: int) -> None:
     written = dump(order_json(RECORD._replace(price_ticks=units)))

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from workers.adapters.errors import AdapterError, Fenced
+from workers.adapters.errors import AdapterError, DataRejected, Fenced
 from workers.adapters.ledger import Ledger
 from workers.adapters.streams import OrderStream
 from workers.core.instruments import Instrument
@@ -44,6 +44,7 @@ class Shard:
     async def run(self) -> None:
         """Match until stopped, or until another owner has the instrument."""
         caution = Caution(self.settings.batch_length_max)
+        name = self.instrument.instrument
         failures = 0
         while not self._stopping:
             try:
@@ -51,12 +52,15 @@ class Shard:
                     return
                 failures = 0
             except Fenced as error:
-                logger.warning("%s: fenced: %s", self.instrument.instrument, error)
+                logger.warning("%s: fenced: %s", name, error)
                 return
+            except DataRejected as error:
+                # At once: the caution makes the next epoch tread smaller.
+                logger.error("%s: the database refused a batch: %s", name, error)
             except AdapterError as error:
                 logger.warning(
                     "%s: recovering after %s: %s",
-                    self.instrument.instrument, type(error).__name__, error,
+                    name, type(error).__name__, error,
                 )  # fmt: skip
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1

@@ -191,6 +191,7 @@ BAD_AMOUNTS = [
     "NaN",
     str(UNITS_MAX + 1),
     "9" * 21,
+    "0" * 20 + "1",
     "9" * 5_000,
 ]
 # (field, values it cannot have)

@@ -1,9 +1,12 @@
 """Check what is stored against itself: the books, the ledger, the event log."""
 
 import argparse
+import json
 import os
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +17,7 @@ import sql
 from ops.errors import OpsError
 from ops.instance import Instance, add_data_option
 from workers.core.engine import MatchingEngine
-from workers.core.messages import Order
+from workers.core.messages import FINAL, Order
 from workers.core.rebuild import BrokenLog, LoggedEvent, rebuild
 
 # Rows of a violated invariant that are worth printing.
@@ -26,6 +29,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify`."""
     add_data_option(parser)
+    parser.add_argument(
+        "--acks",
+        type=Path,
+        metavar="FILE",
+        help="what `replay --acks` saw acknowledged: check that all of it is stored",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -39,6 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
             with console.status("Checking the ledger and the event log"):
                 violations = broken_invariants(connection)
                 books = list(compare_books(connection))
+                lost = list(lost_acks(connection, arguments.acks)) if arguments.acks else []
     except psycopg.Error as error:
         raise OpsError(f"PostgreSQL: {error}") from error
     table = Table("instrument", "sequence", "orders", "trades", "resting", "state hash", "book")
@@ -47,7 +57,11 @@ def main(arguments: argparse.Namespace) -> int:
     console.print(table)
     for name, rows in violations.items():
         console.print(f"[red]violated[/red] {name}: {len(rows)} rows, first {rows[:ROWS_MAX]}")
-    wrong = bool(violations) or any(row[-1] != "ok" for row in books)
+    for problem in lost[:ROWS_MAX]:
+        console.print(f"[red]lost[/red] {problem}")
+    if arguments.acks:
+        console.print(f"{len(lost)} acknowledgements in {arguments.acks} are not what is stored")
+    wrong = bool(violations or lost) or any(row[-1] != "ok" for row in books)
     checks = len(sql.queries("invariants.sql"))
     console.print(
         f"{len(violations)} of {checks} invariants violated"
@@ -92,6 +106,48 @@ def compare_books(connection: Connection) -> Iterator[tuple[str, ...]]:
             stored.state_hash(),
             verdict,
         )
+
+
+def lost_acks(connection: Connection, path: Path) -> Iterator[str]:
+    """Yield what an exchange acknowledged and does not hold: orders, their fills, their trades."""
+    with path.open("rb") as lines:
+        while batch := [json.loads(line, parse_float=Decimal) for line in islice(lines, 5_000)]:
+            orders = {
+                order_id: terms
+                for order_id, *terms in connection.execute(
+                    "SELECT order_id, order_no, side::text, type::text, price, quantity, status,"
+                    " filled_quantity FROM exchange.orders WHERE order_id = ANY (%s)",
+                    ([ack["order"]["order_id"] for ack in batch],),
+                )
+            }
+            for ack in batch:
+                if problem := _lost_order(ack["order"], orders.get(ack["order"]["order_id"])):
+                    yield problem
+            traded = [trade for ack in batch for trade in ack.get("trades", ())]
+            stored = set(
+                connection.execute(
+                    "SELECT instrument, sequence, trade_no, price, quantity FROM exchange.trades"
+                    " JOIN exchange.instruments USING (instrument_id)"
+                    " WHERE sequence = ANY (%s)",
+                    ([trade["sequence"] for trade in traded],),
+                )
+            )
+            for trade in traded:
+                names = ("instrument", "sequence", "trade_no", "price", "quantity")
+                if tuple(trade[name] for name in names) not in stored:
+                    yield f"trade {trade['trade_id']}"
+
+
+def _lost_order(order: dict[str, Any], stored: list[Any] | None) -> str | None:
+    if stored is None:
+        return f"order {order['order_id']} is not stored"
+    *terms, status, filled = stored
+    if terms != [order[name] for name in ("order_no", "side", "type", "price", "quantity")]:
+        return f"order {order['order_id']} has other terms: {terms}"
+    final = order["status"] in FINAL
+    if filled < order["filled_quantity"] or (final and status != order["status"]):
+        return f"order {order['order_id']} was {order['status']} and is {status}"
+    return None
 
 
 def open_orders(connection: Connection, instrument_id: int) -> Iterator[Order]:

@@ -38,7 +38,7 @@ class Settings:
         return cls(
             database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
             redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
-            host=env.get("HOST", cls.host),
+            host=env.get("HOST") or cls.host,
             port=_integer(env, "PORT", cls.port, 0, 65_535),
             web_concurrency=_integer(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
             submit_timeout_ms=_integer(
@@ -72,7 +72,7 @@ def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: 
     text = env.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
         raise SettingsError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
     return int(text)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from api.errors import unknown_instrument
+from api.errors import ApiError, unknown_instrument
 from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
 from workers.core.instruments import Instrument
@@ -45,8 +45,10 @@ class Instruments:
         return self.names
 
     def get(self, name: str) -> Instrument:
-        """Return an instrument. Raises ApiError (404)."""
+        """Return an instrument. Raises ApiError (404; 503 while none is known yet)."""
         instrument = self._by_name.get(name)
+        if not self._by_name:
+            raise ApiError("unavailable", "this process is starting: try again shortly")
         if instrument is None:
             raise unknown_instrument(name, self.names)
         return instrument

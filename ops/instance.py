@@ -88,6 +88,10 @@ class Instance:
         finally:
             os.close(descriptor)
 
+    def last_pids(self) -> dict[str, int]:
+        """Return the process numbers of the run that is or was killed here, by name."""
+        return dict(self._read().get("pids", {}))
+
     def address_of(self, server: str) -> str:
         """Return the URL of `http`, `postgres` or `redis`, or raise OpsError."""
         description = self.running()

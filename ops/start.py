@@ -9,6 +9,9 @@ import signal
 from collections.abc import Iterator, Mapping
 from types import FrameType
 
+import psutil
+
+from ops import processes
 from ops.address import Address, PortTakenError
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import Server
@@ -16,7 +19,7 @@ from ops.errors import OpsError
 from ops.instance import Instance, add_data_option, ephemeral_folder
 from ops.migrate import migrate
 from ops.output import Output
-from ops.supervisor import Program, Supervisor
+from ops.supervisor import STOP_TIMEOUT_S, Program, Supervisor
 from workers.settings import Settings, SettingsError
 
 # In the order they stop: first no new orders, then those under way.
@@ -70,18 +73,39 @@ def main(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(ephemeral_folder()) if args.ephemeral else args.data
         instance = Instance(data)
-        try:
-            address = Address.claim(args.host, args.port)
-        except PortTakenError as error:
-            if (running := instance.running()) is None:
-                raise
-            raise OpsError(
-                f"Port {args.port} is taken: Trade engine already runs at {running['http_url']}; "
-                "stop it, or choose another with --port and --data"
-            ) from error
+        address = _claim(args.host, args.port, instance)
         stack.enter_context(instance.locked())
         Run(instance, address, given, args.ephemeral).run()
     return 0
+
+
+def _claim(host: str, port: int, instance: Instance) -> Address:
+    """Return the address to listen on, or raise OpsError saying who listens there."""
+    try:
+        return Address.claim(host, port)
+    except PortTakenError as error:
+        if running := instance.running():
+            raise OpsError(
+                f"Port {port} is taken: Trade engine already runs at {running['http_url']}; "
+                "stop it, or choose another with --port and --data"
+            ) from error
+        if not _end_left_behind(instance):
+            raise
+    return Address.claim(host, port)
+
+
+def _end_left_behind(instance: Instance) -> bool:
+    """End our processes whose run was killed just now; return whether there were any."""
+    modules = {program.name: program.module for program in PROGRAMS}
+    left = []
+    for name, pid in instance.last_pids().items():
+        try:
+            process = psutil.Process(pid)
+            if name in modules and process.cmdline()[-2:] == ["-m", modules[name]]:
+                left.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            pass
+    return bool(left) and processes.end(left, signal.SIGTERM, STOP_TIMEOUT_S)
 
 
 def _check_environment(given: Mapping[str, str]) -> None:
@@ -169,7 +193,7 @@ class Run:
                 url=self._address.url,
                 processes=", ".join(f"{name} (pid {pid})" for name, pid in self._pids().items()),
                 data=self._instance.data,
-                logs=self._instance.logs,
+                logs=self._instance.logs if self._servers else "in this terminal",
             )
         )
 

@@ -99,12 +99,15 @@ def test_second_signal_ends_it_at_once(server_folder: Path) -> None:
 
 def test_killed_run_takes_its_processes_along_and_the_next_one_starts(server_folder: Path) -> None:
     with run("--data", str(server_folder), "--port", "0") as process:
-        assert place_order(until_ready(process)) == 201
+        url = until_ready(process)
+        assert place_order(url) == 201
         family = descendants(process)
         process.kill()
         process.wait()
-        with run("--data", str(server_folder), "--port", "0") as next_process:
-            assert place_order(until_ready(next_process)) == 201
+        port = url.rsplit(":", 1)[1]
+        with run("--data", str(server_folder), "--port", port) as next_process:
+            assert until_ready(next_process) == url
+            assert place_order(url) == 201
             assert wait_until(lambda: not any(map(running, family)), 30)
             later_family = descendants(next_process)
             next_process.terminate()

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from api.errors import ApiError
 from api.instruments import Instruments
 from workers.adapters.errors import Unavailable

@@ -48,6 +48,7 @@ DECLARE
     v_events integer := cardinality(orders_sequence) + cardinality(trades_sequence)
         + cardinality(cancels_sequence);
     v_count integer;
+    v_update record;
 BEGIN
     SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
     IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
@@ -105,20 +106,23 @@ BEGIN
         FROM fresh f;
     END IF;
 
-    IF cardinality(updates_order_no) > 0 THEN
+    -- One by one on purpose. As one UPDATE joined to unnest() its plan, made while the table was
+    -- small and kept for the session, may walk all resting orders for every batch.
+    FOR v_update IN
+        SELECT * FROM unnest(updates_order_no, updates_filled, updates_value, updates_status,
+                             updates_reason) AS u(order_no, filled, value, status, reason)
+    LOOP
         UPDATE orders o
-        SET filled_quantity = o.filled_quantity + u.filled * 0.00000001,
-            filled_value = o.filled_value + u.value * 0.0000000000000001,
-            status = u.status, status_reason = nullif(u.reason, ''), updated_at = v_at
-        FROM unnest(updates_order_no, updates_filled, updates_value, updates_status,
-                    updates_reason) AS u(order_no, filled, value, status, reason)
-        WHERE o.instrument_id = p_instrument_id AND o.order_no = u.order_no
+        SET filled_quantity = o.filled_quantity + v_update.filled * 0.00000001,
+            filled_value = o.filled_value + v_update.value * 0.0000000000000001,
+            status = v_update.status, status_reason = nullif(v_update.reason, ''),
+            updated_at = v_at
+        WHERE o.instrument_id = p_instrument_id AND o.order_no = v_update.order_no
           AND o.status IN ('open', 'partially_filled');
-        GET DIAGNOSTICS v_count = ROW_COUNT;
-        IF v_count <> cardinality(updates_order_no) THEN
-            RAISE EXCEPTION 'an updated order is not resting' USING ERRCODE = 'EX003';
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'order % is not resting', v_update.order_no USING ERRCODE = 'EX003';
         END IF;
-    END IF;
+    END LOOP;
 
     IF cardinality(cancels_sequence) > 0 THEN
         INSERT INTO order_events (instrument_id, sequence, kind, order_no, side, type, price,

@@ -144,6 +144,34 @@ async def test_what_is_loaded_is_what_the_engine_holds(
     assert taken[1:4] == (matcher.batch.position, engine.sequence, engine.order_no)
 
 
+async def test_a_commit_reads_no_more_rows_in_a_deep_book(
+    matcher: Matcher, look: psycopg.Connection
+) -> None:
+    """Plans are kept for the session: one made while the tables were small must stay good."""
+    await matcher.commit(await matcher.apply(limit("sell", ONE, ONE), market("buy", ONE)))
+    for n in range(20):
+        await matcher.commit(
+            await matcher.apply(*(limit("sell", (n + 2) * ONE, ONE) for _ in range(100)))
+        )
+    before = await rows_read(matcher, look)
+    for _ in range(10):
+        await matcher.commit(await matcher.apply(market("buy", 3 * ONE)))
+    # Per commit: the shard, the instrument, three makers, and the accounts; by several indexes.
+    assert await rows_read(matcher, look) - before <= 10 * 40
+
+
+async def rows_read(matcher: Matcher, look: psycopg.Connection) -> int:
+    """Return how many rows the matcher's commits have read so far."""
+    await matcher.ledger._commits.execute("SELECT pg_stat_force_next_flush()")
+    ((count,),) = rows(
+        look,
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint"
+        " FROM pg_stat_user_tables WHERE schemaname = 'exchange'",
+    )
+    assert isinstance(count, int)
+    return count
+
+
 async def test_an_old_epoch_is_fenced(
     matcher: Matcher, database_url: str, look: psycopg.Connection
 ) -> None:

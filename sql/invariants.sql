@@ -63,11 +63,15 @@ WHERE o.filled_quantity IS DISTINCT FROM coalesce(f.quantity, 0)
    OR o.filled_value IS DISTINCT FROM coalesce(f.value, 0);
 
 -- :name trades_respect_limits
-SELECT t.instrument_id, t.sequence, t.price, o.order_no, o.price AS limit_price
-FROM exchange.trades t
-JOIN exchange.orders o
-    ON o.instrument_id = t.instrument_id AND o.order_no IN (t.maker_order_no, t.taker_order_no)
-WHERE (o.side = 'buy' AND t.price > o.price) OR (o.side = 'sell' AND t.price < o.price);
+-- Neither side of a trade got a worse price than its order's limit.
+SELECT s.instrument_id, s.sequence, s.price, s.order_no, o.price AS limit_price
+FROM (
+    SELECT instrument_id, sequence, price, maker_order_no AS order_no FROM exchange.trades
+    UNION ALL
+    SELECT instrument_id, sequence, price, taker_order_no FROM exchange.trades
+) s
+JOIN exchange.orders o USING (instrument_id, order_no)
+WHERE (o.side = 'buy' AND s.price > o.price) OR (o.side = 'sell' AND s.price < o.price);
 
 -- :name sequences_are_gapless
 SELECT s.instrument_id, s.sequence AS stored, e.events, e.last

@@ -21,6 +21,7 @@ from api.schemas import (
     trade_json,
 )
 from api.submit import NoReply
+from workers.adapters.errors import AdapterError
 from workers.core.codec import Reply
 from workers.core.duplicates import FirstOrder, judge
 from workers.core.instruments import Instrument
@@ -55,6 +56,14 @@ async def submit_order(request: Request) -> HTTPResponse:
     check_sizes(body, instrument)
     command = _command(body)
     try:
+        return await _submit(exchange, instrument, command)
+    except AdapterError as error:
+        # It was sent. Whatever failed since then, nobody may call it not applied.
+        raise _unknown_outcome(command.order_id) from error
+
+
+async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> HTTPResponse:
+    try:
         answer = await exchange.submitter.submit(instrument, command)
     except NoReply:
         answer = await _find(exchange, instrument, command)
@@ -84,7 +93,15 @@ async def cancel_order(request: Request, order_id: str) -> HTTPResponse:
         if order is None:
             raise unknown_order(order_id)
         name = order.instrument
-    answer = await _cancel(exchange, exchange.instruments.get(name), order_id)
+    instrument = exchange.instruments.get(name)
+    try:
+        return await _cancel(exchange, instrument, order_id)
+    except AdapterError as error:
+        raise _unknown_outcome(order_id) from error
+
+
+async def _cancel(exchange: Exchange, instrument: Instrument, order_id: str) -> HTTPResponse:
+    answer = await _send_cancel(exchange, instrument, order_id)
     if isinstance(answer, Reply) and answer.outcome == "cancelled":
         assert answer.order is not None
         return json_bytes(dump({"order": order_json(answer.order)}))
@@ -100,9 +117,10 @@ async def cancel_order(request: Request, order_id: str) -> HTTPResponse:
             f"order {order_id} is {order.status} and can no longer be cancelled",
             extra={"order": order_json(order)},
         )
-    if order.instrument != name:
+    if order.instrument != instrument.instrument:
         raise ApiError(
-            "not_found", f"order {order_id} is an order in {order.instrument}, not in {name}"
+            "not_found",
+            f"order {order_id} is an order in {order.instrument}, not in {instrument.instrument}",
         )
     raise ApiError("unavailable", f"order {order_id} was not cancelled: try again")
 
@@ -136,7 +154,7 @@ def _command(body: OrderBody) -> SubmitOrder:
     )
 
 
-async def _cancel(
+async def _send_cancel(
     exchange: Exchange, instrument: Instrument, order_id: str
 ) -> Reply | OrderRecord | None:
     try:
@@ -189,8 +207,8 @@ async def _answer(
     status: int,
     sequence: int = 0,
 ) -> HTTPResponse:
-    book = exchange.book(order.instrument)
     try:
+        book = exchange.book(order.instrument)
         await book.reach(sequence)
         top: Any = orjson.Fragment(book.top())
     except (TimeoutError, ApiError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.exchange import Answer, Client, Exchange, eventually, running
+from tests.exchange import Answer, Client, Exchange, eventually, free_port, running
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_an_order_id_is_used_once_in_the_whole_exchange(client: Client) -> None:
 
 
 def test_the_same_request_at_once_through_two_web_processes(exchange: Exchange) -> None:
-    other_port = exchange.port + 1
+    other_port = free_port()
     exchange.web(PORT=str(other_port))
     exchange.wait_ready(other_port)
     for round in range(20):

@@ -8,17 +8,23 @@ from functools import partial
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
 
-from api.errors import ApiError
+from api.books import Book
+from api.errors import ApiError, public_error
 from api.exchange import Exchange
 from api.feed import Feed
+from api.history import History
 from api.instruments import Instruments
+from api.limits import Limiter, rate_headers
 from api.market import market
-from api.orders import orders
+from api.orders import BATCH_BYTES_MAX, orders
+from api.relay import Relay
 from api.responses import json_bytes
 from api.schemas import dump
+from api.stream import stream
 from api.submit import Submitter
 from api.system import system
 from workers.adapters.errors import AdapterError
+from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.adapters.streams import StreamWriter
@@ -31,17 +37,23 @@ DATABASE_CONNECTIONS_MAX = 4
 
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
-    "REQUEST_MAX_SIZE": 16 * 1024,
+    "REQUEST_MAX_SIZE": BATCH_BYTES_MAX,  # the largest there is; see check_body
     "REQUEST_MAX_HEADER_SIZE": 8 * 1024,
     "REQUEST_TIMEOUT": 10,
     "RESPONSE_TIMEOUT": 75,  # above the longest submit timeout: our own answer comes first
     "KEEP_ALIVE_TIMEOUT": 75,
     "GRACEFUL_SHUTDOWN_TIMEOUT": 10.0,
+    "WEBSOCKET_MAX_SIZE": 64 * 1024,
+    "WEBSOCKET_PING_INTERVAL": 20,
+    "WEBSOCKET_PING_TIMEOUT": 20,
     "ACCESS_LOG": False,
     "FALLBACK_ERROR_FORMAT": "json",
     "MOTD": False,
     "TOUCHUP": True,
 }
+
+# Of every request but those that say otherwise.
+BODY_BYTES_MAX = 16 * 1024
 
 CODES = {
     404: "not_found",
@@ -56,9 +68,12 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
-    app.blueprint([orders, market, system])
+    app.config.PROXIES_COUNT = settings.proxies_count
+    app.blueprint([orders, market, system, stream])
     app.error_handler.add(Exception, answer_error)
-    app.on_request(require_json)
+    app.on_request(admit)
+    app.on_request(check_body)
+    app.on_response(add_rate_headers)  # type: ignore[no-untyped-call]
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
@@ -66,8 +81,11 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
         lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
         await lookups.open()
         instruments = Instruments(lookups)
-        writer = StreamWriter(settings.redis_url)
+        writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
         reader = DepthReader(settings.redis_url)
+        limits = RateLimits(
+            settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+        )
         submitter = Submitter(
             edge_id=edge_id,
             writer=writer,
@@ -75,32 +93,48 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             timeout_ms=settings.submit_timeout_ms,
             in_flight_max=settings.in_flight_max,
         )
+        books: dict[str, Book] = {}
+        histories: dict[str, History] = {}
+        relay = Relay(books, histories, lookups)
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,
             reader=reader,
+            writer=writer,
+            lookups=lookups,
             instruments=instruments,
             submitter=submitter,
+            relay=relay,
+            books=books,
+            histories=histories,
         )
-        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader)
-        app.ctx.writer = writer
+        limiter = Limiter(limits, settings.rate_limit_requests_max)
+        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader, limiter, relay)
+        app.ctx.connections = [feed, submitter, writer, reader, limits, lookups]
         app.ctx.background = [
-            asyncio.create_task(instruments.run()),
-            asyncio.create_task(feed.run()),
+            asyncio.create_task(work)
+            for work in (instruments.run(), feed.run(), feed.beat(), relay.run())
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
+
+    @app.before_server_stop
+    async def drain(app: Sanic) -> None:  # type: ignore[type-arg]
+        """Leave nobody without an answer; everything still runs, and the port is still open."""
+        exchange: Exchange = app.ctx.exchange
+        exchange.stopping = True
+        logger.info("stopping")
+        await asyncio.sleep(settings.drain_ms / 1000)
+        await exchange.submitter.finish()
+        await exchange.relay.close()
 
     @app.after_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
         for task in app.ctx.background:
             task.cancel()
         await asyncio.gather(*app.ctx.background, return_exceptions=True)
-        exchange: Exchange = app.ctx.exchange
-        await exchange.submitter.close()
-        await app.ctx.writer.close()
-        await exchange.reader.close()
-        await exchange.lookups.close()
+        for connection in app.ctx.connections:
+            await connection.close()
 
     return app
 
@@ -112,28 +146,48 @@ def end_with_error(app: Sanic, task: "asyncio.Task[None]") -> None:  # type: ign
         app.stop()
 
 
-async def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON."""
-    if request.body and not request.content_type.lower().startswith("application/json"):
+async def admit(request: Request) -> None:
+    """Count a request against the limits of its address. Raises ApiError (429).
+
+    Orders count for their client, too: their handlers do it when they know whose they are. Those
+    who watch over the process are not counted.
+    """
+    route = request.route
+    if route is not None and not getattr(route.ctx, "counts_itself", False):
+        exchange: Exchange = request.app.ctx.exchange
+        await exchange.limiter.admit(request)
+
+
+async def check_body(request: Request) -> None:
+    """Refuse a body that is too long for its route, or not declared as JSON."""
+    if not request.body:
+        return
+    most = getattr(request.route.ctx, "body_bytes_max", BODY_BYTES_MAX) if request.route else 0
+    if len(request.body) > most:
+        raise ApiError("payload_too_large", f"send at most {most} bytes")
+    if not request.content_type.lower().startswith("application/json"):
         raise ApiError(
             "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )
 
 
+async def add_rate_headers(request: Request, response: HTTPResponse) -> None:
+    """Say what is left of the limits."""
+    response.headers.update(rate_headers(request))
+
+
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:
     """Answer any error in the one public shape; never a stack trace."""
-    known = _as_api_error(error)
+    known = as_api_error(error)
     if known.status == 500:
         logger.error("request %s failed", request.id, exc_info=error)
-    return json_bytes(dump(known.body(str(request.id))), known.status, known.headers)
+    body = known.body() | {"request_id": str(request.id)}
+    return json_bytes(dump(body), known.status, known.headers)
 
 
-def _as_api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, AdapterError):
-        logger.warning("%s", error)
-        return ApiError("unavailable", "the database does not answer: try again shortly")
+def as_api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError | AdapterError):
+        return public_error(error)
     if isinstance(error, SanicException):
         code = CODES.get(error.status_code)
         if code is not None:

@@ -6,12 +6,14 @@ from api.books import Book
 from api.errors import ApiError
 from api.feed import Feed
 from api.instruments import Instruments
+from api.limits import Limiter
+from api.relay import Relay
 from api.submit import Submitter
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """This edge's hands: it submits through one, reads through the others."""
 
@@ -20,6 +22,10 @@ class Exchange:
     instruments: Instruments
     feed: Feed
     reader: DepthReader
+    limiter: Limiter
+    relay: Relay
+    # Set first of all when the process is told to stop: from then on it is not ready.
+    stopping: bool = False
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
@@ -28,3 +34,12 @@ class Exchange:
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")
         return book
+
+    async def top_of_book(self, instrument: str, sequence: int) -> bytes | None:
+        """Return the encoded top of a book at `sequence` or later; None when there is none now."""
+        try:
+            book = self.book(instrument)
+            await book.reach(sequence)
+            return book.top()
+        except (TimeoutError, ApiError):
+            return None

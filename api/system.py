@@ -13,13 +13,13 @@ from workers.adapters.errors import AdapterError
 system = Blueprint("system")
 
 
-@system.get("/livez")
+@system.get("/livez", ctx_counts_itself=True)
 async def livez(request: Request) -> HTTPResponse:
     """Answer while the process can answer at all."""
     return json_bytes(dump({"status": "alive"}))
 
 
-@system.get("/healthz")
+@system.get("/healthz", ctx_counts_itself=True)
 async def healthz(request: Request) -> HTTPResponse:
     """Return the state of each dependency; 503 when one that trading needs is down."""
     exchange: Exchange = request.app.ctx.exchange
@@ -37,11 +37,11 @@ async def healthz(request: Request) -> HTTPResponse:
     return json_bytes(dump(body), 200 if healthy else 503)
 
 
-@system.get("/readyz")
+@system.get("/readyz", ctx_counts_itself=True)
 async def readyz(request: Request) -> HTTPResponse:
     """Say yes only when an order could be accepted, else what is missing."""
     exchange: Exchange = request.app.ctx.exchange
-    missing = []
+    missing = ["this process is stopping"] if exchange.stopping else []
     try:
         if await exchange.lookups.migrated():
             for instrument, matched in await exchange.lookups.instruments():

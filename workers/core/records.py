@@ -39,6 +39,19 @@ class TradeRecord(NamedTuple):
     time_us: int
 
 
+class Changes(NamedTuple):
+    """What happened to one instrument after `prev_sequence`, up to `sequence`.
+
+    `trades` in the order in which they happened. `orders`: each order that was touched, once, as it
+    stands at `sequence`, with the sequence of the last event that touched it; in that order.
+    """
+
+    prev_sequence: int
+    sequence: int
+    trades: tuple[TradeRecord, ...]
+    orders: tuple[tuple[int, OrderRecord], ...]
+
+
 def record_order(instrument: str, order: Order) -> OrderRecord:
     """Return `order` as it stands now."""
     return OrderRecord(

@@ -16,7 +16,14 @@ from dataclasses import dataclass, field
 
 from workers.adapters.errors import DataRejected, Fenced, StreamLost
 from workers.core.batch import Batch, DeadLetter, Names
-from workers.core.codec import CodecError, Outcome, Request, decode_request, encode_replies
+from workers.core.codec import (
+    CodecError,
+    Outcome,
+    Request,
+    decode_request,
+    encode_changes,
+    encode_replies,
+)
 from workers.core.depth import take_delta
 from workers.core.duplicates import FirstOrder, first_order, judge
 from workers.core.engine import MatchingEngine
@@ -233,11 +240,13 @@ class Loop:
             batch = self._batch
             parameters = self._ledger.parameters(batch, self._epoch)
             delta = take_delta(self._engine.book, batch.from_sequence, batch.sequence)
+            changes = batch.changes()
             self._batch = self._open_batch(batch.position)
             self._taken.set()
             commit = asyncio.create_task(self._ledger.commit(parameters))
             await asyncio.sleep(0)  # let it be sent; the database works while we encode
             replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
+            news = encode_changes(changes, self._epoch)
             try:
                 await commit
             except DataRejected as error:
@@ -247,7 +256,9 @@ class Loop:
             self._committed.append(batch)
             self._position = batch.position
             # All of this may be lost or doubled without harm: the batch is durable.
-            current = await self._stream.publish(batch.position, delta, replies, batch.entry_ids)
+            current = await self._stream.publish(
+                batch.position, delta, news, replies, batch.entry_ids
+            )
             if not current:
                 raise StreamLost("the published depth is not the one before this batch")
 

@@ -237,9 +237,11 @@ class Feed:
     async def _missed(self, instrument_id: int, history: History) -> Changes | None:
         """Read what follows a history; None after starting it anew, when that is too much."""
         if history.sequence < 0:
-            sequence = await self._lookups.sequence(instrument_id)
+            sequence, _ = await self._lookups.changes(instrument_id, 0, 0)
             history.start(max(0, sequence - START_EVENTS))
-        changes = await self._lookups.changes(instrument_id, history.sequence, RECORDS_MAX)
+        sequence, changes = await self._lookups.changes(
+            instrument_id, history.sequence, RECORDS_MAX
+        )
         if changes is None:
-            history.start(await self._lookups.sequence(instrument_id))
+            history.start(sequence)
         return changes

@@ -295,11 +295,11 @@ class Relay:
             rows = [trade_json(trade) for trade in _newest_trades(history)]
             data = {"sequence": sequence, "trades": rows}
         else:
-            orders, cursor = await self._lookups.list_orders(
+            page = await self._lookups.list_orders(
                 None, channel.instrument, RESTING, None, ORDERS_SHOWN
             )
-            rows = [frames.changed_order_json((sequence, order)) for order in orders]
-            data = {"sequence": sequence, "orders": rows, "complete": cursor is None}
+            rows = [frames.changed_order_json((sequence, order)) for order in page.orders]
+            data = {"sequence": sequence, "orders": rows, "complete": page.next is None}
         missed = history.since(sequence)
         if missed is None:
             return False

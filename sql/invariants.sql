@@ -37,6 +37,39 @@ FULL JOIN (
 ) p USING (instrument_id, client_no)
 WHERE n.net_quantity IS DISTINCT FROM p.posted;
 
+-- :name positions_cost_their_postings
+-- What the open part cost less what closing has earned is what the client has paid, exactly.
+SELECT n.instrument_id, n.client_no, n.total_cost - n.realized_pnl AS cost, -b.posted AS paid
+FROM exchange.positions n
+JOIN exchange.instruments i USING (instrument_id)
+LEFT JOIN exchange.balances b
+    ON b.client_no = n.client_no AND b.asset_id = i.quote_asset_id
+   AND b.instrument_id = n.instrument_id
+WHERE n.total_cost - n.realized_pnl IS DISTINCT FROM -b.posted;
+
+-- :name positions_are_their_fills
+-- A position is the fold of its client's fills, in sequence.
+SELECT instrument_id, client_no, n.net_quantity, n.total_cost, n.realized_pnl, f.state AS fills
+FROM exchange.positions n
+FULL JOIN (
+    SELECT t.instrument_id, l.client_no,
+           exchange.position_fold(NULL, l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+    FROM exchange.trades t
+    CROSS JOIN LATERAL (VALUES
+        (1, CASE t.taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END, t.quantity),
+        (2, CASE t.taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END, -t.quantity)
+    ) AS l(leg, client_no, quantity)
+    GROUP BY t.instrument_id, l.client_no
+) f USING (instrument_id, client_no)
+WHERE (n.net_quantity, n.total_cost, n.realized_pnl) IS DISTINCT FROM
+      ((f.state).net_quantity, (f.state).total_cost, (f.state).realized_pnl);
+
+-- :name orders_have_clients
+SELECT o.instrument_id, o.order_no, o.client_no
+FROM exchange.orders o
+LEFT JOIN exchange.clients c USING (client_no)
+WHERE c.client_no IS NULL;
+
 -- :name trades_are_entered
 -- Every trade has its ledger entry, of two legs in each of the instrument's two assets.
 SELECT instrument_id, t.sequence, count(p.leg) AS legs

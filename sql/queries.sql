@@ -28,7 +28,7 @@ SELECT * FROM exchange.find_first_orders_v1(
     %(instrument_id)s, %(order_ids)s, %(client_ids)s, %(keys)s);
 
 -- :name commit_batch
-SELECT exchange.commit_batch_v1(
+SELECT exchange.commit_batch_v2(
     %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s,
@@ -50,6 +50,38 @@ SELECT * FROM exchange.get_order_trades_v1(%(order_id)s, %(taker_only)s);
 
 -- :name get_trades
 SELECT * FROM exchange.get_trades_v1(%(instrument)s, %(limit)s);
+
+-- :name list_orders
+SELECT * FROM exchange.list_orders_v1(
+    %(client_id)s, %(instrument)s, %(statuses)s,
+    %(after_us)s, %(after_instrument_id)s, %(after_order_no)s, %(limit)s);
+
+-- :name candles
+SELECT * FROM exchange.candles_v1(
+    %(instrument)s, %(from_us)s, %(to_us)s, %(interval_minutes)s, %(limit)s);
+
+-- :name ticker
+SELECT * FROM exchange.ticker_v1(%(instrument)s);
+
+-- :name get_positions
+SELECT * FROM exchange.get_positions_v1(%(client_id)s);
+
+-- :name read_changes
+SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
+
+-- :name read_changed_orders
+SELECT * FROM exchange.read_changed_orders_v1(%(instrument_id)s, %(after)s, %(limit)s);
+
+-- :name store_book_snapshot
+SELECT * FROM exchange.store_book_snapshot_v1(
+    %(instrument_id)s, %(sequence)s,
+    %(bid_prices)s, %(bid_quantities)s, %(ask_prices)s, %(ask_quantities)s);
+
+-- :name list_book_snapshots
+SELECT * FROM exchange.list_book_snapshots_v1(%(instrument)s, %(limit)s);
+
+-- :name get_book_snapshot
+SELECT * FROM exchange.get_book_snapshot_v1(%(snapshot_id)s);
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;

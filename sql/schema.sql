@@ -78,6 +78,26 @@ CREATE TYPE exchange.order_type AS ENUM (
 ALTER TYPE exchange.order_type OWNER TO exchange_owner;
 
 --
+-- Name: position_state; Type: TYPE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TYPE exchange.position_state AS (
+	net_quantity numeric,
+	total_cost numeric,
+	realized_pnl numeric
+);
+
+
+ALTER TYPE exchange.position_state OWNER TO exchange_owner;
+
+--
+-- Name: TYPE position_state; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TYPE exchange.position_state IS 'A position between two fills. total_cost has the sign of net_quantity and is 0 when that is.';
+
+
+--
 -- Name: side; Type: TYPE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -108,6 +128,42 @@ $$;
 
 
 ALTER FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: add_fill(exchange.position_state, exchange.position_state, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric) RETURNS exchange.position_state
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    v_net numeric := p_state.net_quantity;
+    v_cost numeric := p_state.total_cost;
+    v_realized numeric := p_state.realized_pnl;
+    v_removed numeric;
+BEGIN
+    IF v_net IS NULL THEN
+        v_net := coalesce(p_start.net_quantity, 0);
+        v_cost := coalesce(p_start.total_cost, 0);
+        v_realized := coalesce(p_start.realized_pnl, 0);
+    END IF;
+    IF v_net * p_quantity >= 0 THEN
+        RETURN (v_net + p_quantity, v_cost + p_quantity * p_price, v_realized);
+    ELSIF abs(p_quantity) < abs(v_net) THEN
+        -- div() is the exact whole quotient: "/" would round at a place that depends on its inputs.
+        v_removed := div(v_cost * abs(p_quantity) * 10000000000000000, abs(v_net))
+            * 0.0000000000000001;
+        RETURN (v_net + p_quantity, v_cost - v_removed,
+                v_realized - p_quantity * p_price - v_removed);
+    ELSE
+        RETURN (v_net + p_quantity, (v_net + p_quantity) * p_price,
+                v_realized + v_net * p_price - v_cost);
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric) OWNER TO exchange_owner;
 
 --
 -- Name: add_instrument(text, text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -145,6 +201,44 @@ $_$;
 ALTER FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
 
 --
+-- Name: candles_v1(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) RETURNS TABLE(start_us bigint, trade_count bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, close_ticks numeric, quantity_lots numeric, value numeric, price_sum numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    WITH buckets AS (
+        SELECT t.instrument_id,
+               date_bin(p_interval_minutes * interval '1 minute', t.traded_at,
+                        date_bin('1 day', t.traded_at, '1970-01-01 00:00:00+00')) AS start,
+               count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value,
+               sum(t.price) AS price_sum,
+               min(t.sequence) AS first_sequence, max(t.sequence) AS last_sequence
+        FROM instruments i
+        JOIN trades t USING (instrument_id)
+        WHERE i.instrument = p_instrument
+          AND t.traded_at >= from_us(p_from_us) AND t.traded_at < from_us(p_to_us)
+        GROUP BY t.instrument_id, start
+        ORDER BY start LIMIT p_limit
+    )
+    SELECT to_us(b.start), b.trade_count, trunc(f.price * 100000000), trunc(b.high * 100000000),
+           trunc(b.low * 100000000), trunc(l.price * 100000000), trunc(b.quantity * 100000000),
+           trunc(b.value * 10000000000000000), trunc(b.price_sum * 100000000)
+    FROM buckets b
+    JOIN trades f ON f.instrument_id = b.instrument_id AND f.sequence = b.first_sequence
+    JOIN trades l ON l.instrument_id = b.instrument_id AND l.sequence = b.last_sequence
+    ORDER BY b.start
+$$;
+
+
+ALTER FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: check_balanced_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -171,10 +265,10 @@ $$;
 ALTER FUNCTION exchange.check_balanced_v1() OWNER TO exchange_owner;
 
 --
--- Name: commit_batch_v1(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: commit_batch_v2(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.commit_batch_v1(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
+CREATE FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -313,12 +407,27 @@ BEGIN
             ON CONFLICT (client_no, asset_id, instrument_id)
                 DO UPDATE SET posted = b.posted + excluded.posted
         )
-        INSERT INTO positions AS p (instrument_id, client_no, net_quantity, updated_at)
-        SELECT p_instrument_id, client_no, sum(amount), v_at
-        FROM posted WHERE asset_id = v_instrument.base_asset_id GROUP BY client_no
+        -- The rows read are those written: the shard row's lock keeps every other writer out.
+        INSERT INTO positions (instrument_id, client_no, net_quantity, total_cost, realized_pnl,
+                               updated_at)
+        SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
+               (f.state).realized_pnl, v_at
+        FROM (
+            SELECT l.client_no,
+                   position_fold(
+                       (p.net_quantity, p.total_cost, p.realized_pnl)::position_state,
+                       l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+            FROM traded t
+            CROSS JOIN LATERAL (VALUES
+                (1, t.buyer, t.quantity), (2, t.seller, -t.quantity)
+            ) AS l(leg, client_no, quantity)
+            LEFT JOIN positions p
+                ON p.instrument_id = p_instrument_id AND p.client_no = l.client_no
+            GROUP BY l.client_no
+        ) f
         ON CONFLICT (instrument_id, client_no)
-            DO UPDATE SET net_quantity = p.net_quantity + excluded.net_quantity,
-                          updated_at = excluded.updated_at;
+            DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
+                          realized_pnl = excluded.realized_pnl, updated_at = excluded.updated_at;
     END IF;
 
     IF cardinality(dead_stream_id) > 0 THEN
@@ -330,7 +439,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.commit_batch_v1(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
 
 --
 -- Name: ensure_clients_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -419,6 +528,29 @@ $$;
 ALTER FUNCTION exchange.from_us(p_us bigint) OWNER TO exchange_owner;
 
 --
+-- Name: get_book_snapshot_v1(bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) RETURNS TABLE(snapshot_id bigint, instrument text, sequence bigint, taken_us bigint, bid_prices numeric[], bid_quantities numeric[], ask_prices numeric[], ask_quantities numeric[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    SELECT b.snapshot_id, i.instrument, b.sequence, to_us(b.taken_at),
+           ARRAY(SELECT trunc(u * 100000000) FROM unnest(b.bid_prices) AS u),
+           ARRAY(SELECT trunc(u * 100000000) FROM unnest(b.bid_quantities) AS u),
+           ARRAY(SELECT trunc(u * 100000000) FROM unnest(b.ask_prices) AS u),
+           ARRAY(SELECT trunc(u * 100000000) FROM unnest(b.ask_quantities) AS u)
+    FROM book_snapshots b JOIN instruments i USING (instrument_id)
+    WHERE b.snapshot_id = p_snapshot_id
+$$;
+
+
+ALTER FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) OWNER TO exchange_owner;
+
+--
 -- Name: get_order_trades_v1(text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -485,6 +617,34 @@ $$;
 ALTER FUNCTION exchange.get_orders_v1(p_order_ids text[]) OWNER TO exchange_owner;
 
 --
+-- Name: get_positions_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_positions_v1(p_client_id text) RETURNS TABLE(instrument text, net_lots numeric, total_cost numeric, realized_pnl numeric, updated_us bigint, last_ticks numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    SELECT i.instrument, trunc(p.net_quantity * 100000000),
+           trunc(p.total_cost * 10000000000000000), trunc(p.realized_pnl * 10000000000000000),
+           to_us(p.updated_at), trunc(l.price * 100000000)
+    FROM clients c
+    CROSS JOIN instruments i
+    JOIN positions p ON p.instrument_id = i.instrument_id AND p.client_no = c.client_no
+    CROSS JOIN LATERAL (
+        SELECT t.price FROM trades t WHERE t.instrument_id = i.instrument_id
+        ORDER BY t.sequence DESC LIMIT 1
+    ) l
+    WHERE c.client_id = p_client_id
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.get_positions_v1(p_client_id text) OWNER TO exchange_owner;
+
+--
 -- Name: get_trades_v1(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -515,6 +675,59 @@ $$;
 ALTER FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.last_order_at(p_instrument_id integer, p_at timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    -- Orders up to v_low are not later than p_at, those above v_high are.
+    v_low bigint := 0;
+    v_high bigint := (SELECT s.order_no FROM shard s WHERE s.instrument_id = p_instrument_id);
+    v_middle bigint;
+BEGIN
+    WHILE v_low < v_high LOOP
+        v_middle := v_high - (v_high - v_low) / 2;
+        IF (SELECT o.created_at <= p_at FROM orders o
+            WHERE o.instrument_id = p_instrument_id AND o.order_no = v_middle) THEN
+            v_low := v_middle;
+        ELSE
+            v_high := v_middle - 1;
+        END IF;
+    END LOOP;
+    RETURN v_low;
+END
+$$;
+
+
+ALTER FUNCTION exchange.last_order_at(p_instrument_id integer, p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: list_book_snapshots_v1(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) RETURNS TABLE(snapshot_id bigint, sequence bigint, taken_us bigint, bid_levels integer, ask_levels integer, best_bid_ticks numeric, best_ask_ticks numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    SELECT b.snapshot_id, b.sequence, to_us(b.taken_at), b.bid_levels, b.ask_levels,
+           trunc(b.best_bid * 100000000), trunc(b.best_ask * 100000000)
+    FROM instruments i
+    JOIN book_snapshots b USING (instrument_id)
+    WHERE i.instrument = p_instrument
+    ORDER BY b.sequence DESC LIMIT p_limit
+$$;
+
+
+ALTER FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: list_instruments(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -536,6 +749,69 @@ $$;
 ALTER FUNCTION exchange.list_instruments() OWNER TO exchange_owner;
 
 --
+-- Name: list_orders_v1(text, text, text[], bigint, integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) RETURNS TABLE(order_id text, order_no bigint, client_id text, instrument text, side text, type text, price_ticks numeric, quantity_lots numeric, filled_lots numeric, filled_value numeric, status text, status_reason text, idempotency_key text, created_us bigint, updated_us bigint, accepted_sequence bigint, instrument_id integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    WITH bounds AS MATERIALIZED (
+        -- Per instrument: only orders below this number come after the place.
+        SELECT i.instrument_id, CASE
+            WHEN p_after_us IS NULL THEN 9223372036854775807
+            WHEN i.instrument_id = p_after_instrument_id THEN p_after_order_no
+            WHEN i.instrument_id < p_after_instrument_id
+                THEN last_order_at(i.instrument_id, from_us(p_after_us)) + 1
+            ELSE last_order_at(i.instrument_id, from_us(p_after_us - 1)) + 1
+        END AS order_no
+        FROM instruments i WHERE p_instrument IS NULL OR i.instrument = p_instrument
+    ), wanted AS MATERIALIZED (
+        SELECT DISTINCT s.status FROM unnest(
+            coalesce(p_statuses::order_status[], enum_range(NULL::order_status))) AS s(status)
+    ), page AS (
+        SELECT o.* FROM bounds b CROSS JOIN LATERAL (
+            SELECT * FROM orders o
+            WHERE p_client_id IS NULL AND p_statuses IS NULL
+              AND o.instrument_id = b.instrument_id AND o.order_no < b.order_no
+            ORDER BY o.order_no DESC LIMIT p_limit
+        ) o
+        UNION ALL
+        SELECT o.* FROM bounds b CROSS JOIN wanted w CROSS JOIN LATERAL (
+            SELECT * FROM orders o
+            WHERE p_client_id IS NULL AND p_statuses IS NOT NULL
+              AND o.instrument_id = b.instrument_id AND o.status = w.status
+              AND o.order_no < b.order_no
+            ORDER BY o.order_no DESC LIMIT p_limit
+        ) o
+        UNION ALL
+        SELECT o.* FROM clients c CROSS JOIN bounds b CROSS JOIN wanted w CROSS JOIN LATERAL (
+            SELECT * FROM orders o
+            WHERE o.client_no = c.client_no AND o.status = w.status
+              AND o.instrument_id = b.instrument_id AND o.order_no < b.order_no
+            ORDER BY o.order_no DESC LIMIT p_limit
+        ) o
+        WHERE c.client_id = p_client_id
+        ORDER BY created_at DESC, instrument_id DESC, order_no DESC LIMIT p_limit
+    )
+    SELECT o.order_id, o.order_no, c.client_id, i.instrument, o.side::text, o.type::text,
+           coalesce(trunc(o.price * 100000000), 0), trunc(o.quantity * 100000000),
+           trunc(o.filled_quantity * 100000000), trunc(o.filled_value * 10000000000000000),
+           o.status::text, coalesce(o.status_reason, ''), coalesce(o.idempotency_key, ''),
+           to_us(o.created_at), to_us(o.updated_at), o.sequence, o.instrument_id
+    FROM page o
+    JOIN clients c USING (client_no)
+    JOIN instruments i USING (instrument_id)
+    ORDER BY o.created_at DESC, o.instrument_id DESC, o.order_no DESC
+$$;
+
+
+ALTER FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -555,6 +831,82 @@ $$;
 
 
 ALTER FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: read_changed_orders_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_changed_orders_v1(p_instrument_id integer, p_after bigint, p_limit integer) RETURNS TABLE(changed_sequence bigint, order_id text, order_no bigint, client_id text, instrument text, side text, type text, price_ticks numeric, quantity_lots numeric, filled_lots numeric, filled_value numeric, status text, status_reason text, idempotency_key text, created_us bigint, updated_us bigint, accepted_sequence bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    WITH touched AS (
+        SELECT e.order_no, max(e.sequence) AS sequence
+        FROM shard s
+        CROSS JOIN LATERAL (
+            SELECT e.order_no, e.sequence FROM order_events e
+            WHERE e.instrument_id = s.instrument_id AND e.sequence > p_after
+              AND s.sequence - p_after <= p_limit
+            UNION ALL
+            SELECT unnest(ARRAY[t.maker_order_no, t.taker_order_no]), t.sequence FROM trades t
+            WHERE t.instrument_id = s.instrument_id AND t.sequence > p_after
+              AND s.sequence - p_after <= p_limit
+        ) e
+        WHERE s.instrument_id = p_instrument_id
+        GROUP BY e.order_no
+    )
+    SELECT t.sequence, o.order_id, o.order_no, c.client_id, i.instrument, o.side::text,
+           o.type::text, coalesce(trunc(o.price * 100000000), 0), trunc(o.quantity * 100000000),
+           trunc(o.filled_quantity * 100000000), trunc(o.filled_value * 10000000000000000),
+           o.status::text, coalesce(o.status_reason, ''), coalesce(o.idempotency_key, ''),
+           to_us(o.created_at), to_us(o.updated_at), o.sequence
+    FROM touched t
+    JOIN orders o ON o.instrument_id = p_instrument_id AND o.order_no = t.order_no
+    JOIN clients c USING (client_no)
+    JOIN instruments i USING (instrument_id)
+    ORDER BY t.sequence, o.order_no
+$$;
+
+
+ALTER FUNCTION exchange.read_changed_orders_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: read_changes_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after bigint, p_limit integer) RETURNS TABLE(committed_sequence bigint, trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    SELECT s.sequence, t.trade_no, t.sequence, t.instrument,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+           CASE t.taker_side WHEN 'buy' THEN t.taker_order_id ELSE t.maker_order_id END,
+           CASE t.taker_side WHEN 'buy' THEN t.maker_order_id ELSE t.taker_order_id END,
+           t.taker_side::text, to_us(t.traded_at)
+    FROM shard s
+    LEFT JOIN LATERAL (
+        SELECT t.*, i.instrument, maker.order_id AS maker_order_id, taker.order_id AS taker_order_id
+        FROM trades t
+        JOIN instruments i USING (instrument_id)
+        JOIN orders maker
+            ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+        JOIN orders taker
+            ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+        WHERE t.instrument_id = s.instrument_id AND t.sequence > p_after
+          AND s.sequence - p_after <= p_limit
+    ) t ON true
+    WHERE s.instrument_id = p_instrument_id
+    ORDER BY t.sequence
+$$;
+
+
+ALTER FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
 -- Name: read_events_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -665,6 +1017,79 @@ $$;
 ALTER FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
 
 --
+-- Name: store_book_snapshot_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) RETURNS TABLE(snapshot_id bigint, instrument text, sequence bigint, taken_us bigint, bid_prices numeric[], bid_quantities numeric[], ask_prices numeric[], ask_quantities numeric[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_committed bigint := (SELECT s.sequence FROM shard s
+                           WHERE s.instrument_id = p_instrument_id);
+BEGIN
+    IF p_sequence > v_committed OR v_committed IS NULL THEN
+        RAISE EXCEPTION 'sequence % is not committed: instrument % is at %',
+            p_sequence, p_instrument_id, v_committed USING ERRCODE = 'EX003';
+    END IF;
+    IF p_bid_prices <> ARRAY(SELECT DISTINCT u FROM unnest(p_bid_prices) AS u ORDER BY u DESC)
+       OR p_ask_prices <> ARRAY(SELECT DISTINCT u FROM unnest(p_ask_prices) AS u ORDER BY u) THEN
+        RAISE EXCEPTION 'the levels are not best first' USING ERRCODE = 'EX003';
+    END IF;
+    INSERT INTO book_snapshots (
+        instrument_id, sequence, bid_prices, bid_quantities, ask_prices, ask_quantities)
+    SELECT p_instrument_id, p_sequence,
+           ARRAY(SELECT u * 0.00000001 FROM unnest(p_bid_prices) AS u),
+           ARRAY(SELECT u * 0.00000001 FROM unnest(p_bid_quantities) AS u),
+           ARRAY(SELECT u * 0.00000001 FROM unnest(p_ask_prices) AS u),
+           ARRAY(SELECT u * 0.00000001 FROM unnest(p_ask_quantities) AS u)
+    ON CONFLICT (instrument_id, sequence) DO NOTHING;
+    RETURN QUERY
+    SELECT g.* FROM book_snapshots b CROSS JOIN LATERAL get_book_snapshot_v1(b.snapshot_id) g
+    WHERE b.instrument_id = p_instrument_id AND b.sequence = p_sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
+
+--
+-- Name: ticker_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.ticker_v1(p_instrument text) RETURNS TABLE(last_ticks numeric, last_us bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, quantity_lots numeric, value numeric, trade_count bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+    SELECT trunc(l.price * 100000000), to_us(l.traded_at),
+           trunc(f.price * 100000000), trunc(d.high * 100000000), trunc(d.low * 100000000),
+           trunc(d.quantity * 100000000), trunc(d.value * 10000000000000000), d.trade_count
+    FROM instruments i
+    LEFT JOIN LATERAL (
+        SELECT t.price, t.traded_at FROM trades t WHERE t.instrument_id = i.instrument_id
+        ORDER BY t.sequence DESC LIMIT 1
+    ) l ON true
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value,
+               min(t.sequence) AS first_sequence
+        FROM trades t
+        WHERE t.instrument_id = i.instrument_id
+          AND t.traded_at > statement_timestamp() - interval '24 hours'
+    ) d
+    LEFT JOIN trades f ON f.instrument_id = i.instrument_id AND f.sequence = d.first_sequence
+    WHERE i.instrument = p_instrument
+$$;
+
+
+ALTER FUNCTION exchange.ticker_v1(p_instrument text) OWNER TO exchange_owner;
+
+--
 -- Name: to_us(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -676,6 +1101,19 @@ $$;
 
 
 ALTER FUNCTION exchange.to_us(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: position_fold(exchange.position_state, numeric, numeric); Type: AGGREGATE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE AGGREGATE exchange.position_fold(p_start exchange.position_state, p_quantity numeric, p_price numeric) (
+    SFUNC = exchange.add_fill,
+    STYPE = exchange.position_state,
+    PARALLEL = safe
+);
+
+
+ALTER AGGREGATE exchange.position_fold(p_start exchange.position_state, p_quantity numeric, p_price numeric) OWNER TO exchange_owner;
 
 SET default_tablespace = '';
 
@@ -746,6 +1184,53 @@ ALTER TABLE exchange.balances OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.balances IS 'Sum of postings per account, kept apart by the instrument whose entries posted them, so that two matchers never wait for each other. A client''s balance in an asset is the sum of these.';
+
+
+--
+-- Name: book_snapshots; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.book_snapshots (
+    snapshot_id bigint NOT NULL,
+    instrument_id integer NOT NULL,
+    sequence bigint NOT NULL,
+    taken_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    bid_prices numeric[] NOT NULL,
+    bid_quantities numeric[] NOT NULL,
+    ask_prices numeric[] NOT NULL,
+    ask_quantities numeric[] NOT NULL,
+    bid_levels integer GENERATED ALWAYS AS (cardinality(bid_prices)) STORED NOT NULL,
+    ask_levels integer GENERATED ALWAYS AS (cardinality(ask_prices)) STORED NOT NULL,
+    best_bid numeric GENERATED ALWAYS AS (bid_prices[1]) STORED,
+    best_ask numeric GENERATED ALWAYS AS (ask_prices[1]) STORED,
+    CONSTRAINT book_snapshots_crossed_check CHECK ((bid_prices[1] < ask_prices[1])),
+    CONSTRAINT book_snapshots_levels_check CHECK (((cardinality(bid_prices) = cardinality(bid_quantities)) AND (cardinality(ask_prices) = cardinality(ask_quantities)))),
+    CONSTRAINT book_snapshots_positive_check CHECK (((((0)::numeric < ALL (bid_prices)) IS TRUE) AND (((0)::numeric < ALL (bid_quantities)) IS TRUE) AND (((0)::numeric < ALL (ask_prices)) IS TRUE) AND (((0)::numeric < ALL (ask_quantities)) IS TRUE))),
+    CONSTRAINT book_snapshots_sequence_check CHECK ((sequence >= 0))
+);
+
+
+ALTER TABLE exchange.book_snapshots OWNER TO exchange_owner;
+
+--
+-- Name: TABLE book_snapshots; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.book_snapshots IS 'Depth snapshots: every level of both sides, best first. Never changed; old ones may go.';
+
+
+--
+-- Name: book_snapshots_snapshot_id_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE exchange.book_snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME exchange.book_snapshots_snapshot_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 
 --
@@ -949,7 +1434,10 @@ CREATE TABLE exchange.positions (
     instrument_id integer NOT NULL,
     client_no bigint NOT NULL,
     net_quantity numeric NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    total_cost numeric NOT NULL,
+    realized_pnl numeric NOT NULL,
+    CONSTRAINT positions_flat_check CHECK (((net_quantity <> (0)::numeric) OR (total_cost = (0)::numeric)))
 )
 WITH (fillfactor='80');
 
@@ -960,7 +1448,7 @@ ALTER TABLE exchange.positions OWNER TO exchange_owner;
 -- Name: TABLE positions; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.positions IS 'Signed quantity that a client has bought (+) and sold (-) in an instrument.';
+COMMENT ON TABLE exchange.positions IS 'Signed quantity that a client has bought (+) and sold (-) in an instrument, what its open part cost (with the sign of the quantity) and what closing has earned, by the average-cost method.';
 
 
 --
@@ -1079,6 +1567,22 @@ ALTER TABLE ONLY exchange.balances
 
 
 --
+-- Name: book_snapshots book_snapshots_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.book_snapshots
+    ADD CONSTRAINT book_snapshots_pkey PRIMARY KEY (snapshot_id);
+
+
+--
+-- Name: book_snapshots book_snapshots_sequence_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.book_snapshots
+    ADD CONSTRAINT book_snapshots_sequence_key UNIQUE (instrument_id, sequence);
+
+
+--
 -- Name: clients clients_client_id_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1190,10 +1694,17 @@ CREATE UNIQUE INDEX orders_idempotency_key ON exchange.orders USING btree (clien
 
 
 --
--- Name: orders_resting; Type: INDEX; Schema: exchange; Owner: exchange_owner
+-- Name: orders_of_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX orders_resting ON exchange.orders USING btree (instrument_id, order_no) WHERE (status = ANY (ARRAY['open'::exchange.order_status, 'partially_filled'::exchange.order_status]));
+CREATE INDEX orders_of_client ON exchange.orders USING btree (client_no, status, instrument_id, order_no);
+
+
+--
+-- Name: orders_of_status; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX orders_of_status ON exchange.orders USING btree (instrument_id, status, order_no);
 
 
 --
@@ -1201,6 +1712,20 @@ CREATE INDEX orders_resting ON exchange.orders USING btree (instrument_id, order
 --
 
 CREATE INDEX trades_maker ON exchange.trades USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_time ON exchange.trades USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: book_snapshots append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON exchange.book_snapshots FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
 
 
 --
@@ -1236,6 +1761,14 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trade
 --
 
 CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_balanced_v1();
+
+
+--
+-- Name: book_snapshots book_snapshots_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.book_snapshots
+    ADD CONSTRAINT book_snapshots_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
 
 
 --
@@ -1279,10 +1812,25 @@ GRANT ALL ON FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner
 
 
 --
+-- Name: FUNCTION add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
 
 
 --
@@ -1293,11 +1841,11 @@ REVOKE ALL ON FUNCTION exchange.check_balanced_v1() FROM PUBLIC;
 
 
 --
--- Name: FUNCTION commit_batch_v1(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.commit_batch_v1(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.commit_batch_v1(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+REVOKE ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
 
 
 --
@@ -1333,6 +1881,14 @@ REVOKE ALL ON FUNCTION exchange.from_us(p_us bigint) FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION get_book_snapshot_v1(p_snapshot_id bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) TO exchange_edge;
+
+
+--
 -- Name: FUNCTION get_order_trades_v1(p_order_id text, p_taker_only boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1349,11 +1905,34 @@ GRANT ALL ON FUNCTION exchange.get_orders_v1(p_order_ids text[]) TO exchange_edg
 
 
 --
+-- Name: FUNCTION get_positions_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_positions_v1(p_client_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_positions_v1(p_client_id text) TO exchange_edge;
+
+
+--
 -- Name: FUNCTION get_trades_v1(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION last_order_at(p_instrument_id integer, p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.last_order_at(p_instrument_id integer, p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_book_snapshots_v1(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) TO exchange_edge;
 
 
 --
@@ -1366,11 +1945,35 @@ GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_edge;
 
 
 --
+-- Name: FUNCTION list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) TO exchange_edge;
+
+
+--
 -- Name: FUNCTION load_open_orders_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION read_changed_orders_v1(p_instrument_id integer, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_changed_orders_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_changed_orders_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION read_changes_v1(p_instrument_id integer, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_edge;
 
 
 --
@@ -1412,10 +2015,33 @@ REVOKE ALL ON FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick n
 
 
 --
+-- Name: FUNCTION store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION ticker_v1(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.ticker_v1(p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
+
+
+--
 -- Name: FUNCTION to_us(p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.to_us(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION position_fold(exchange.position_state, numeric, numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.position_fold(exchange.position_state, numeric, numeric) FROM PUBLIC;
 
 
 --

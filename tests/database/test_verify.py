@@ -14,6 +14,10 @@ ORDER = (
     " {filled}, {value}, '{status}', NULL, NULL, {no}, now(), now());"
 )
 TRADE = "INSERT INTO exchange.trades VALUES (1, 3, 1, 10, 1, 'sell', 1, 2, 1, 2, now());"
+POSITION = (
+    "INSERT INTO exchange.positions (instrument_id, client_no, net_quantity, total_cost,"
+    " realized_pnl, updated_at) VALUES (1, 1, {}, {}, {}, now())"
+)
 SOLD_TOO_LOW = (
     ORDER.format(no=1, side="buy", price=10, filled=1, value=10, status="filled")
     + ORDER.format(no=2, side="sell", price=11, filled=1, value=10, status="filled")
@@ -23,9 +27,14 @@ SOLD_TOO_LOW = (
 TAMPERINGS = {
     "entries_balance": "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5)",
     "assets_sum_to_zero": "INSERT INTO exchange.balances VALUES (1, 1, 1, 5)",
-    "positions_sum_to_zero": "INSERT INTO exchange.positions VALUES (1, 1, 5, now())",
+    "positions_sum_to_zero": POSITION.format(5, 0, 0),
     "balances_are_their_postings": "INSERT INTO exchange.balances VALUES (1, 1, 1, 5)",
-    "positions_are_their_postings": "INSERT INTO exchange.positions VALUES (1, 1, 5, now())",
+    "positions_are_their_postings": POSITION.format(5, 0, 0),
+    "positions_cost_their_postings": POSITION.format(0, 0, 7),
+    "positions_are_their_fills": TRADE,
+    "orders_have_clients": ORDER.format(
+        no=1, side="buy", price=10, filled=0, value=0, status="open"
+    ),
     "trades_are_entered": TRADE,
     "fills_are_their_trades": ORDER.format(
         no=1, side="buy", price=10, filled=1, value=10, status="filled"

@@ -9,6 +9,10 @@ class Unavailable(AdapterError):
     """Raised when a server could not be used and certainly did nothing for us."""
 
 
+class TimedOut(Unavailable):
+    """Raised when a server gave up within the time we allow a statement; it was rolled back."""
+
+
 class OutcomeUnknown(AdapterError):
     """Raised when a server may or may not have done what was asked: the answer was lost."""
 

@@ -1,22 +1,36 @@
-"""What the edge reads from PostgreSQL."""
+"""What the edge reads from PostgreSQL, and the depth snapshots it keeps there."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
+
 import sql
-from workers.adapters.ledger import list_instruments
-from workers.adapters.postgres import Pool, make_pool, translated
+from workers.adapters.ledger import integer_array, list_instruments
+from workers.adapters.postgres import PUBLIC_STATEMENT_TIMEOUT_MS, Pool, make_pool, translated
+from workers.core.depth import DepthSnapshot
 from workers.core.instruments import Instrument
-from workers.core.records import OrderRecord, TradeRecord
+from workers.core.records import (
+    BookSnapshot,
+    Candle,
+    Changes,
+    OrderPage,
+    OrderPlace,
+    OrderRecord,
+    Position,
+    SnapshotSummary,
+    Ticker,
+    TradeRecord,
+)
 
 ROLE = "exchange_edge"
 
 
 class Lookups:
-    """Reads through a small pool. Every method raises Unavailable or OutcomeUnknown."""
+    """Reads through a small pool. Every method raises Unavailable, TimedOut or OutcomeUnknown."""
 
     def __init__(self, url: str, connections_max: int) -> None:
-        self._pool: Pool = make_pool(url, ROLE, connections_max)
+        self._pool: Pool = make_pool(url, ROLE, connections_max, PUBLIC_STATEMENT_TIMEOUT_MS)
 
     async def open(self) -> None:
         """Start connecting; does not wait for a server that is down."""
@@ -50,6 +64,34 @@ class Lookups:
         )
         return rows[0][0] if rows else None
 
+    async def list_orders(
+        self,
+        client_id: str | None,
+        instrument: str | None,
+        statuses: Sequence[str] | None,
+        after: OrderPlace | None,
+        limit: int,
+    ) -> OrderPage:
+        """Return up to `limit` orders after a place, newest first; None means all of a kind."""
+        after_us, after_instrument_id, after_order_no = after or (None, None, None)
+        rows = await self._rows(
+            "list_orders",
+            {
+                "client_id": client_id,
+                "instrument": instrument,
+                "statuses": None if statuses is None else list(statuses),
+                "after_us": after_us,
+                "after_instrument_id": after_instrument_id,
+                "after_order_no": after_order_no,
+                "limit": limit + 1,
+            },
+        )
+        orders = [_order(row[:-1]) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return OrderPage(orders, None)
+        last, instrument_id = orders[-1], rows[limit - 1][-1]
+        return OrderPage(orders, OrderPlace(last.created_us, instrument_id, last.order_no))
+
     async def order_trades(self, order_id: str, *, taker_only: bool) -> tuple[TradeRecord, ...]:
         """Return an order's trades, oldest first; with `taker_only` those made on arrival."""
         rows = await self._rows(
@@ -61,6 +103,86 @@ class Lookups:
         """Return the newest trades of an instrument, newest first."""
         rows = await self._rows("get_trades", {"instrument": instrument, "limit": limit})
         return list(map(_trade, rows))
+
+    async def candles(
+        self, instrument: str, from_us: int, to_us: int, interval_minutes: int, limit: int
+    ) -> list[Candle]:
+        """Return the first `limit` intervals with trades, oldest first; `to_us` is exclusive."""
+        rows = await self._rows(
+            "candles",
+            {
+                "instrument": instrument,
+                "from_us": from_us,
+                "to_us": to_us,
+                "interval_minutes": interval_minutes,
+                "limit": limit,
+            },
+        )
+        return [Candle(*map(int, row)) for row in rows]
+
+    async def ticker(self, instrument: str) -> Ticker:
+        """Return the last trade and the last 24 hours of a known instrument."""
+        (row,) = await self._rows("ticker", {"instrument": instrument})
+        last, last_us, open_, high, low, quantity, value, trade_count = row
+        return Ticker(
+            _integer(last), last_us, _integer(open_), _integer(high), _integer(low),
+            int(quantity), int(value), trade_count,
+        )  # fmt: skip
+
+    async def positions(self, client_id: str) -> list[Position]:
+        """Return a client's positions, also flat ones; none for an unknown client."""
+        rows = await self._rows("get_positions", {"client_id": client_id})
+        return [Position(instrument, *map(int, amounts)) for instrument, *amounts in rows]
+
+    async def changes(
+        self, instrument_id: int, after: int, limit: int
+    ) -> tuple[int, Changes | None]:
+        """Return the sequence that is committed, and what changed after sequence `after`.
+
+        None in its place when more than `limit` events came after it, or when `after` is still to
+        come.
+        """
+        parameters = {"instrument_id": instrument_id, "after": after, "limit": limit}
+        async with translated(), self._pool.connection() as connection:
+            # These two only say how a transaction begins; statements outside of one need none.
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            async with connection.transaction():
+                cursor = await connection.execute(sql.query("read_changes"), parameters)
+                rows = await cursor.fetchall()
+                cursor = await connection.execute(sql.query("read_changed_orders"), parameters)
+                orders = await cursor.fetchall()
+        sequence = rows[0][0]
+        if not 0 <= sequence - after <= limit:
+            return sequence, None
+        trades = tuple(_trade(row[1:]) for row in rows if row[1] is not None)
+        touched = tuple((row[0], _order(row[1:])) for row in orders)
+        return sequence, Changes(after, sequence, trades, touched)
+
+    async def store_book_snapshot(self, instrument_id: int, depth: DepthSnapshot) -> BookSnapshot:
+        """Keep `depth`, whose levels are best first. Return it, or the one of the same sequence."""
+        (row,) = await self._rows(
+            "store_book_snapshot",
+            {
+                "instrument_id": instrument_id,
+                "sequence": depth.sequence,
+                "bid_prices": integer_array([price_ticks for price_ticks, _ in depth.bids]),
+                "bid_quantities": integer_array([quantity for _, quantity in depth.bids]),
+                "ask_prices": integer_array([price_ticks for price_ticks, _ in depth.asks]),
+                "ask_quantities": integer_array([quantity for _, quantity in depth.asks]),
+            },
+        )
+        return _snapshot(row)
+
+    async def book_snapshots(self, instrument: str, limit: int) -> list[SnapshotSummary]:
+        """Return the newest depth snapshots of an instrument, newest first."""
+        rows = await self._rows("list_book_snapshots", {"instrument": instrument, "limit": limit})
+        return [SnapshotSummary(*row[:-2], *map(_integer, row[-2:])) for row in rows]
+
+    async def book_snapshot(self, snapshot_id: int) -> BookSnapshot | None:
+        """Return one depth snapshot with all its levels."""
+        rows = await self._rows("get_book_snapshot", {"snapshot_id": snapshot_id})
+        return _snapshot(rows[0]) if rows else None
 
     async def instruments(self) -> list[tuple[Instrument, bool]]:
         """Return every instrument, and whether somebody matches it now."""
@@ -91,3 +213,17 @@ def _order(row: tuple[Any, ...]) -> OrderRecord:
 def _trade(row: tuple[Any, ...]) -> TradeRecord:
     trade_no, sequence, instrument, price, quantity, *rest = row
     return TradeRecord(trade_no, sequence, instrument, int(price), int(quantity), *rest)
+
+
+def _snapshot(row: tuple[Any, ...]) -> BookSnapshot:
+    snapshot_id, instrument, sequence, taken_us, *sides = row
+    bid_prices, bid_quantities, ask_prices, ask_quantities = (map(int, side) for side in sides)
+    return BookSnapshot(
+        snapshot_id, instrument, sequence, taken_us,
+        list(zip(bid_prices, bid_quantities, strict=True)),
+        list(zip(ask_prices, ask_quantities, strict=True)),
+    )  # fmt: skip
+
+
+def _integer(amount: Any) -> int | None:
+    return None if amount is None else int(amount)

@@ -15,6 +15,7 @@ from workers.adapters.errors import (
     Fenced,
     OutcomeUnknown,
     Stale,
+    TimedOut,
     Unavailable,
 )
 
@@ -23,6 +24,8 @@ Pool = AsyncConnectionPool[Connection]
 
 # A server that does not answer for this long is as good as gone: whoever waits goes to recovery.
 STATEMENT_TIMEOUT_MS = 15_000
+# What the public may ask for at once: nobody's question may hold a connection longer than this.
+PUBLIC_STATEMENT_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
 
 # Our own conditions (sql/functions/), then the server's by class.
@@ -32,6 +35,8 @@ _BY_SQLSTATE: dict[str, type[AdapterError]] = {
     "EX003": DataRejected,
     "40001": Contended,
     "40P01": Contended,
+    # Cancelled by statement_timeout, which never strikes once a commit has begun.
+    "57014": TimedOut,
 }
 _BY_CLASS: dict[str, type[AdapterError]] = {
     "22": DataRejected,  # data exception
@@ -63,21 +68,23 @@ async def connect(url: str, role: str) -> Connection:
     return connection
 
 
-async def prepare(connection: Connection, role: str) -> None:
+async def prepare(
+    connection: Connection, role: str, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+) -> None:
     """Set a fresh connection up: its role, its timeout, and commits that are on disk."""
     await connection.execute(
         "SELECT set_config('statement_timeout', %s, false),"
         " set_config('synchronous_commit', 'on', false)",
-        (f"{STATEMENT_TIMEOUT_MS}ms",),
+        (f"{statement_timeout_ms}ms",),
     )
     await connection.execute(sql.query("assume_role"), {"role": role})
 
 
-def make_pool(url: str, role: str, length_max: int) -> Pool:
+def make_pool(url: str, role: str, length_max: int, statement_timeout_ms: int) -> Pool:
     """Return a pool of such connections, not opened yet."""
 
     async def configure(connection: Connection) -> None:
-        await prepare(connection, role)
+        await prepare(connection, role, statement_timeout_ms)
 
     return AsyncConnectionPool(
         url,

@@ -1,4 +1,8 @@
-"""Immutable pictures of orders and trades, for answers and for reading."""
+"""Immutable pictures of what is stored, for answers and for reading.
+
+Prices and quantities are integers of 1e-8 (`_ticks`, `_lots`), values, costs and profits integers
+of 1e-16 quote asset, times microseconds since 1970 (`_us`). None stands for what does not exist.
+"""
 
 from typing import NamedTuple
 
@@ -39,6 +43,61 @@ class TradeRecord(NamedTuple):
     time_us: int
 
 
+class OrderPlace(NamedTuple):
+    """Where an order stands in a listing, newest first: descending in this order of fields."""
+
+    created_us: int
+    instrument_id: int
+    order_no: int
+
+
+class OrderPage(NamedTuple):
+    """Part of a listing; `next` is the place that the following page begins after."""
+
+    orders: list[OrderRecord]
+    next: OrderPlace | None
+
+
+class Candle(NamedTuple):
+    """The trades of one interval, of which there is at least one."""
+
+    start_us: int
+    trade_count: int
+    open_ticks: int
+    high_ticks: int
+    low_ticks: int
+    close_ticks: int
+    quantity_lots: int
+    value: int
+    # The plain sum of the trades' prices, for their unweighted average.
+    price_sum_ticks: int
+
+
+class Ticker(NamedTuple):
+    """The last trade, and the trades of the last 24 hours taken together."""
+
+    last_ticks: int | None
+    last_us: int | None
+    open_ticks: int | None
+    high_ticks: int | None
+    low_ticks: int | None
+    quantity_lots: int
+    value: int
+    trade_count: int
+
+
+class Position(NamedTuple):
+    """A client's position in one instrument; quantity and cost are negative when it is short."""
+
+    instrument: str
+    net_lots: int
+    total_cost: int
+    realized_pnl: int
+    updated_us: int
+    # Of the instrument's last trade, whoever made it.
+    last_ticks: int
+
+
 class Changes(NamedTuple):
     """What happened to one instrument after `prev_sequence`, up to `sequence`.
 
@@ -50,6 +109,29 @@ class Changes(NamedTuple):
     sequence: int
     trades: tuple[TradeRecord, ...]
     orders: tuple[tuple[int, OrderRecord], ...]
+
+
+class BookSnapshot(NamedTuple):
+    """A stored depth snapshot: (price_ticks, quantity_lots) per level, best first."""
+
+    snapshot_id: int
+    instrument: str
+    sequence: int
+    taken_us: int
+    bids: list[tuple[int, int]]
+    asks: list[tuple[int, int]]
+
+
+class SnapshotSummary(NamedTuple):
+    """A stored depth snapshot without its levels."""
+
+    snapshot_id: int
+    sequence: int
+    taken_us: int
+    bid_levels: int
+    ask_levels: int
+    best_bid_ticks: int | None
+    best_ask_ticks: int | None
 
 
 def record_order(instrument: str, order: Order) -> OrderRecord:

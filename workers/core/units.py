@@ -61,11 +61,18 @@ def format_value(value: int) -> str:
 
 def average_price_ticks(value: int, quantity_lots: int) -> int:
     """Return value / quantity rounded half to even to a whole tick (8 decimals)."""
-    ticks, remainder = divmod(value, quantity_lots)
+    return divide_half_even(value, quantity_lots)
+
+
+def divide_half_even(dividend: int, divisor: int) -> int:
+    """Return the quotient rounded half to even to a whole number. Either may be negative."""
+    if divisor < 0:
+        dividend, divisor = -dividend, -divisor
+    quotient, remainder = divmod(dividend, divisor)
     twice = 2 * remainder
-    if twice > quantity_lots or (twice == quantity_lots and ticks & 1):
-        ticks += 1
-    return ticks
+    if twice > divisor or (twice == divisor and quotient & 1):
+        quotient += 1
+    return quotient
 
 
 def _format(amount: int, one: int, decimals: int) -> str:

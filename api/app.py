@@ -9,7 +9,7 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
 
 from api.books import Book
-from api.errors import ApiError, public_error
+from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.feed import Feed
 from api.history import History
@@ -194,4 +194,4 @@ def as_api_error(error: Exception) -> ApiError:
             return ApiError(code, str(error))
         if 400 <= error.status_code < 500:
             return ApiError("invalid_request", str(error))
-    return ApiError("internal_error", "something went wrong here; it has been logged")
+    return internal_error()

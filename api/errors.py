@@ -64,6 +64,11 @@ def public_error(error: ApiError | AdapterError) -> ApiError:
     return ApiError("unavailable", "the database does not answer: try again shortly")
 
 
+def internal_error() -> ApiError:
+    """Return the 500 for a bug of ours; whoever uses it logs what happened."""
+    return ApiError("internal_error", "something went wrong here; it has been logged")
+
+
 def invalid(param: str, message: str, location: str = "body") -> ApiError:
     """Return the 400 for one offending field."""
     return ApiError(

@@ -26,7 +26,7 @@ def text_frame(payload: bytes) -> bytes:
     return Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
-def message(type: str, **fields: Any) -> bytes:
+def message(type: str, /, **fields: Any) -> bytes:
     """Return the frame of one message."""
     return text_frame(dump({"type": type, **fields, "timestamp": now()}))
 

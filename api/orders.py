@@ -102,7 +102,10 @@ async def cancel_order(request: Request, order_id: str) -> HTTPResponse:
     """Cancel what remains of a resting order."""
     exchange: Exchange = request.app.ctx.exchange
     read_identifier(order_id, "order_id", "path")
-    order = await trading.cancel(exchange, order_id, request.args.get("instrument"))
+    name = request.args.get("instrument")
+    if name is None:
+        name = (await trading.locate(exchange, [order_id])).get(order_id)
+    order = await trading.cancel(exchange, order_id, name)
     return json_bytes(dump({"order": order_json(order)}))
 
 

@@ -13,7 +13,7 @@ from sanic.server.websockets.impl import WebsocketImplProtocol
 from websockets.frames import Frame, Opcode
 
 from api import frames, trading
-from api.errors import ApiError, invalid, public_error
+from api.errors import ApiError, internal_error, invalid, public_error
 from api.exchange import Exchange
 from api.limits import too_many
 from api.relay import KINDS, Channel, Connection, Kind
@@ -56,20 +56,34 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
 
 
 class Asked:
-    """One message: what was asked, or why it cannot be understood, and its request_id."""
+    """One message: what was asked, or why it cannot be understood, and its request_id.
 
-    __slots__ = ("body", "error", "fields", "request_id")
+    `body` is set for an order; `order_id` for a cancel, `instrument` when it names one.
+    """
+
+    __slots__ = ("body", "error", "fields", "instrument", "order_id", "request_id")
 
     def __init__(self, payload: bytes) -> None:
         self.fields: dict[str, Any] = {}
         self.request_id: str | int | None = None
         self.body: OrderBody | None = None
+        self.order_id = ""
+        self.instrument: str | None = None
         self.error: ApiError | None = None
         try:
             self.fields = read_message(payload)
             self.request_id = _request_id(self.fields.get("request_id"))
-            if self.fields.get("type") in ("order", "limit", "market"):
-                self.body = read_order_message(self.fields)
+            match self.fields.get("type"):
+                case "order" | "limit" | "market":
+                    self.body = read_order_message(self.fields)
+                case "cancel":
+                    _known_fields(self.fields, "order_id", "instrument", "client_id")
+                    self.order_id = read_identifier(
+                        self.fields.get("order_id"), "order_id", "message"
+                    )
+                    name = self.fields.get("instrument")
+                    if name is not None:
+                        self.instrument = read_identifier(name, "instrument", "message")
         except ApiError as error:
             self.error = error
 
@@ -125,6 +139,7 @@ class Session:
             messages = [Asked(payload) for payload in self._inbox]
             self._inbox.clear()
             allowed = await self._admit(messages)
+            await self._locate(messages)
             for message in messages:
                 try:
                     if not allowed:
@@ -132,6 +147,9 @@ class Session:
                     self._handle(message)
                 except ApiError as error:
                     self._refuse(error, message)
+                except Exception:
+                    logger.exception("a message could not be handled")
+                    self._refuse(internal_error(), message)
 
     async def _admit(self, messages: Sequence[Asked]) -> bool:
         """Count messages against the limits, all at once; False to count them one by one."""
@@ -149,6 +167,21 @@ class Session:
         verdict = await self._exchange.limiter.take(self._address, client_id)
         if verdict is not None and not verdict.allowed:
             raise too_many(verdict)
+
+    async def _locate(self, messages: Sequence[Asked]) -> None:
+        """Find the instruments of the orders to cancel, all at once, before anything goes out.
+
+        Otherwise an order could overtake a cancel that was sent before it.
+        """
+        cancels = [message for message in messages if message.order_id and not message.instrument]
+        try:
+            found = await trading.locate(self._exchange, [cancel.order_id for cancel in cancels])
+        except AdapterError as error:
+            for cancel in cancels:
+                cancel.error = public_error(error)
+            return
+        for cancel in cancels:
+            cancel.instrument = found.get(cancel.order_id)
 
     def _handle(self, message: Asked) -> None:
         """Do what a message asks; orders and cancels go on in tasks. Raises ApiError."""
@@ -188,12 +221,7 @@ class Session:
 
     async def _cancel(self, message: Asked) -> None:
         try:
-            _known_fields(message.fields, "order_id", "instrument", "client_id")
-            order_id = read_identifier(message.fields.get("order_id"), "order_id", "message")
-            name = message.fields.get("instrument")
-            if name is not None:
-                name = read_identifier(name, "instrument", "message")
-            order = await trading.cancel(self._exchange, order_id, name)
+            order = await trading.cancel(self._exchange, message.order_id, message.instrument)
         except (ApiError, AdapterError) as error:
             self._refuse(public_error(error), message)
             return
@@ -243,7 +271,7 @@ class Session:
             instrument=channels[0].instrument,
         )
 
-    def _answer(self, type: str, message: Asked, **fields: Any) -> None:
+    def _answer(self, type: str, message: Asked, /, **fields: Any) -> None:
         if message.request_id is not None:
             fields["request_id"] = message.request_id
         self.connection.write(frames.message(type, **fields))

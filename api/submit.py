@@ -72,6 +72,8 @@ class Submitter:
         self._in_flight_max = in_flight_max
         self._correlations = itertools.count(1)
         self._pending: dict[int, Pending] = {}
+        # The instrument of each order that waits for its answer, by order_id.
+        self._sent: dict[str, str] = {}
         self._outgoing: defaultdict[str, list[tuple[int, Append]]] = defaultdict(list)
         self._stopping = False
         self._sender: asyncio.Task[None] | None = None
@@ -81,6 +83,10 @@ class Submitter:
     def in_flight(self) -> int:
         """How many commands wait for their answer."""
         return len(self._pending)
+
+    def instrument_of(self, order_id: str) -> str | None:
+        """Return the instrument of an order that is on its way; None for any other."""
+        return self._sent.get(order_id)
 
     def send(
         self, instrument: Instrument, command: Command, *, again: bool = False
@@ -106,6 +112,8 @@ class Submitter:
         def settled(answer: "asyncio.Future[Answer]") -> None:
             timer.cancel()
             self._pending.pop(correlation, None)
+            if isinstance(command, SubmitOrder):
+                self._sent.pop(command.order_id, None)
             answer.exception()  # seen, also when the client went away and nobody waits for it
 
         answer.add_done_callback(settled)
@@ -119,6 +127,7 @@ class Submitter:
         if isinstance(command, CancelOrder):
             append = Append("cancel", command.order_id, "", "", request)
         else:
+            self._sent[command.order_id] = instrument.instrument
             append = Append(
                 "again" if again else "order",
                 command.order_id,

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from api.errors import ApiError, unknown_order
@@ -55,18 +56,25 @@ async def submit(exchange: Exchange, body: OrderBody) -> Submitted:
         raise _unknown_outcome(command.order_id) from error
 
 
-async def cancel(exchange: Exchange, order_id: str, name: str | None = None) -> OrderRecord:
-    """Cancel what remains of a resting order of instrument `name`, or of any. Raises ApiError."""
+async def cancel(exchange: Exchange, order_id: str, name: str | None) -> OrderRecord:
+    """Cancel what remains of a resting order of instrument `name`; see `locate`.
+
+    Runs without a pause until the cancel is on its way. Raises ApiError.
+    """
+    name = name or exchange.submitter.instrument_of(order_id)
     if name is None:
-        order = await exchange.lookups.order(order_id)
-        if order is None:
-            raise unknown_order(order_id)
-        name = order.instrument
+        raise unknown_order(order_id)
     instrument = exchange.instruments.get(name)
     try:
         return await _cancel(exchange, instrument, order_id)
     except AdapterError as error:
         raise _unknown_outcome(order_id) from error
+
+
+async def locate(exchange: Exchange, order_ids: Sequence[str]) -> dict[str, str]:
+    """Return the instruments of those orders that exist. Raises AdapterError."""
+    orders = await exchange.lookups.orders(order_ids) if order_ids else {}
+    return {order_id: order.instrument for order_id, order in orders.items()}
 
 
 def make_order_id() -> str:

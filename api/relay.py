@@ -121,6 +121,11 @@ class Connection:
         self.write(data)
         self._limit = self.buffered + BUFFER_BYTES_MAX
 
+    async def close(self) -> None:
+        """Say good-bye, and wait for the client to say so, too."""
+        await self.ws.close(GOING_AWAY, "server is stopping")
+        await self.ws.wait_for_connection_lost(CLOSE_S_MAX)
+
     def hold_reading(self) -> None:
         """Read no more while commands without an answer, or answers unread, are many."""
         if not self.paused and (self.asked > ASKED_MAX or self.buffered > BUFFER_BYTES_MAX):
@@ -229,11 +234,9 @@ class Relay:
         if under_way:
             await asyncio.wait(under_way, timeout=CLOSE_S_MAX)
         if connections:
-            closing = [
-                asyncio.ensure_future(connection.ws.close(GOING_AWAY, "server is stopping"))
-                for connection in connections
-            ]
-            await asyncio.wait(closing, timeout=CLOSE_S_MAX)
+            await asyncio.wait(
+                [asyncio.create_task(connection.close()) for connection in connections]
+            )
 
     # How a client gets on a channel.
 

@@ -11,14 +11,19 @@ from sanic.exceptions import SanicException
 from api.errors import ApiError
 from api.exchange import Exchange
 from api.feed import Feed
+from api.history import history
 from api.instruments import Instruments
+from api.listing import listing
 from api.market import market
 from api.orders import orders
+from api.positions import positions
 from api.responses import json_bytes
 from api.schemas import dump
+from api.snapshots import snapshots
 from api.submit import Submitter
 from api.system import system
-from workers.adapters.errors import AdapterError
+from api.tickers import Tickers
+from workers.adapters.errors import AdapterError, TimedOut
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.adapters.streams import StreamWriter
@@ -56,7 +61,7 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
-    app.blueprint([orders, market, system])
+    app.blueprint([orders, listing, market, history, positions, snapshots, system])
     app.error_handler.add(Exception, answer_error)
     app.on_request(require_json)
 
@@ -82,7 +87,7 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             instruments=instruments,
             submitter=submitter,
         )
-        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader)
+        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader, Tickers(lookups))
         app.ctx.writer = writer
         app.ctx.background = [
             asyncio.create_task(instruments.run()),
@@ -131,6 +136,12 @@ async def answer_error(request: Request, error: Exception) -> HTTPResponse:
 def _as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, TimedOut):
+        logger.warning("%s", error)
+        return ApiError(
+            "unavailable",
+            "this takes longer than one request may: ask for a shorter range, or try again later",
+        )
     if isinstance(error, AdapterError):
         logger.warning("%s", error)
         return ApiError("unavailable", "the database does not answer: try again shortly")

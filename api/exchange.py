@@ -7,6 +7,7 @@ from api.errors import ApiError
 from api.feed import Feed
 from api.instruments import Instruments
 from api.submit import Submitter
+from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 
@@ -20,10 +21,15 @@ class Exchange:
     instruments: Instruments
     feed: Feed
     reader: DepthReader
+    tickers: Tickers
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
         self.instruments.get(instrument)
+        return self.replica(instrument)
+
+    def replica(self, instrument: str) -> Book:
+        """Return the same for an instrument that surely exists. Raises ApiError (503)."""
         book = self.feed.books.get(instrument)
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")

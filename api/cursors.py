@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2s
 
 from api.errors import invalid
+from api.queries import TIME_US_MAX
 from workers.core.records import OrderPlace
 
 # created_us, instrument_id, order_no; then a digest, so that a damaged cursor is told from a place.
@@ -24,9 +25,11 @@ def decode_cursor(text: str) -> OrderPlace:
     """Return the place that the page begins after. Raises ApiError (400)."""
     raw = urlsafe_b64decode(text) if _TEXT.fullmatch(text) else b""
     packed, digest = raw[: _PLACE.size], raw[_PLACE.size :]
-    if digest != _digest(packed):
-        raise invalid("cursor", "must be the next_cursor of an earlier answer", "query")
-    return OrderPlace(*_PLACE.unpack(packed))
+    if digest == _digest(packed):
+        place = OrderPlace(*_PLACE.unpack(packed))
+        if 0 <= place.created_us <= TIME_US_MAX:
+            return place
+    raise invalid("cursor", "must be the next_cursor of an earlier answer", "query")
 
 
 def _digest(packed: bytes) -> bytes:

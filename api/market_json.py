@@ -100,17 +100,18 @@ def ticker_json(
     }
 
 
-def position_json(position: Position, mark_ticks: int) -> dict[str, Any]:
-    """Return the public form of a position, valued at the mark price."""
+def position_json(position: Position, mark_ticks: int | None) -> dict[str, Any]:
+    """Return the public form of a position, valued at the mark price if there is one."""
     net_lots, total_cost = position.net_lots, position.total_cost
+    unrealized = None if mark_ticks is None else value_number(net_lots * mark_ticks - total_cost)
     return {
         "instrument": position.instrument,
         "net_quantity": number(net_lots),
         "total_cost": value_number(total_cost),
         "avg_price": number(divide_half_even(total_cost, net_lots) if net_lots else 0),
         "realized_pnl": value_number(position.realized_pnl),
-        "unrealized_pnl": value_number(net_lots * mark_ticks - total_cost),
-        "mark_price": number(mark_ticks),
+        "unrealized_pnl": unrealized,
+        "mark_price": optional_number(mark_ticks),
         "last_updated": timestamp(position.updated_us),
     }
 

@@ -17,9 +17,9 @@ async def read_positions(request: Request, client_id: str) -> HTTPResponse:
     """Return a client's positions by the average-cost method, also those that are flat again.
 
     avg_price is total_cost / net_quantity, 0 when flat. mark_price is (best bid + best ask) / 2
-    while both sides have orders, else the price of the last trade. Both are rounded half to even to
-    8 decimals. unrealized_pnl is net_quantity * mark_price - total_cost. An unknown client has no
-    positions: whoever has not traded yet is no error.
+    while both sides have orders, else the price of the last trade, else null. Both are rounded half
+    to even to 8 decimals. unrealized_pnl is net_quantity * mark_price - total_cost. An unknown
+    client has no positions: whoever has not traded yet is no error.
     """
     exchange: Exchange = request.app.ctx.exchange
     read_identifier(client_id, "client_id", "path")
@@ -30,7 +30,7 @@ async def read_positions(request: Request, client_id: str) -> HTTPResponse:
     return json_bytes(dump({"client_id": client_id, "positions": rows}))
 
 
-def mark_price_ticks(exchange: Exchange, position: Position) -> int:
+def mark_price_ticks(exchange: Exchange, position: Position) -> int | None:
     """Return the price at which a position is valued. Raises ApiError (503)."""
     best_bid, best_ask = exchange.replica(position.instrument).best()
     if best_bid is None or best_ask is None:

@@ -72,7 +72,7 @@ def read_interval(request: Request) -> int:
 
 
 def read_range(request: Request) -> TimeRange:
-    """Return `start_time` to `end_time`, by default the 24 hours up to now. Raises ApiError (400)."""
+    """Return `start_time` to `end_time`, by default the last 24 hours. Raises ApiError (400)."""
     start, end = (read_text(request, param) for param in ("start_time", "end_time"))
     end_us = time.time_ns() // 1_000 if end is None else parse_time(end, "end_time")
     start_us = (

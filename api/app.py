@@ -9,20 +9,25 @@ from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
 
 from api.books import Book
+from api.candles import candles
 from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.feed import Feed
 from api.history import History
 from api.instruments import Instruments
 from api.limits import Limiter, rate_headers
+from api.listing import listing
 from api.market import market
 from api.orders import BATCH_BYTES_MAX, orders
+from api.positions import positions
 from api.relay import Relay
 from api.responses import json_bytes
 from api.schemas import dump
+from api.snapshots import snapshots
 from api.stream import stream
 from api.submit import Submitter
 from api.system import system
+from api.tickers import Tickers
 from workers.adapters.errors import AdapterError
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
@@ -69,7 +74,7 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.config.PROXIES_COUNT = settings.proxies_count
-    app.blueprint([orders, market, system, stream])
+    app.blueprint([orders, listing, market, candles, positions, snapshots, stream, system])
     app.error_handler.add(Exception, answer_error)
     app.on_request(admit)
     app.on_request(check_body)
@@ -109,7 +114,9 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             histories=histories,
         )
         limiter = Limiter(limits, settings.rate_limit_requests_max)
-        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader, limiter, relay)
+        app.ctx.exchange = Exchange(
+            submitter, lookups, instruments, feed, reader, Tickers(lookups), limiter, relay
+        )
         app.ctx.connections = [feed, submitter, writer, reader, limits, lookups]
         app.ctx.background = [
             asyncio.create_task(work)

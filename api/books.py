@@ -7,7 +7,7 @@ from itertools import takewhile
 from api.errors import ApiError
 from api.frames import delta_frame, snapshot_frame
 from api.schemas import dump, levels_json
-from workers.core.depth import DepthDelta, DepthReplica, DepthSnapshot
+from workers.core.depth import DepthDelta, DepthLevel, DepthReplica, DepthSnapshot
 
 # What an order's answer shows.
 TOP_LEVELS = 20
@@ -115,6 +115,21 @@ class Book:
         newer = list(takewhile(lambda delta: delta.sequence > sequence, reversed(self._deltas)))
         newer.reverse()
         return newer if newer and newer[0].prev_sequence == sequence else None
+
+    def best(self) -> tuple[DepthLevel | None, DepthLevel | None]:
+        """Return the best bid and the best ask, None for an empty side. Raises ApiError (503)."""
+        replica = self._known()
+        bids, asks = replica.bids.top(1), replica.asks.top(1)
+        return (bids[0] if bids else None, asks[0] if asks else None)
+
+    def snapshot(self) -> DepthSnapshot:
+        """Return every level of both sides, best first. Raises ApiError (503)."""
+        replica = self._known()
+        return DepthSnapshot(
+            replica.sequence,
+            replica.bids.top(len(replica.bids)),
+            replica.asks.top(len(replica.asks)),
+        )
 
     def _known(self) -> DepthReplica:
         if self._replica is None:

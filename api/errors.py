@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.adapters.errors import AdapterError
+from workers.adapters.errors import AdapterError, TimedOut
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,11 @@ def public_error(error: ApiError | AdapterError) -> ApiError:
     if isinstance(error, ApiError):
         return error
     logger.warning("%s", error)
+    if isinstance(error, TimedOut):
+        return ApiError(
+            "unavailable",
+            "this takes longer than one request may: ask for a shorter range, or try again later",
+        )
     return ApiError("unavailable", "the database does not answer: try again shortly")
 
 

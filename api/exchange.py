@@ -9,6 +9,7 @@ from api.instruments import Instruments
 from api.limits import Limiter
 from api.relay import Relay
 from api.submit import Submitter
+from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 
@@ -22,6 +23,7 @@ class Exchange:
     instruments: Instruments
     feed: Feed
     reader: DepthReader
+    tickers: Tickers
     limiter: Limiter
     relay: Relay
     # Set first of all when the process is told to stop: from then on it is not ready.
@@ -30,6 +32,10 @@ class Exchange:
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
         self.instruments.get(instrument)
+        return self.replica(instrument)
+
+    def replica(self, instrument: str) -> Book:
+        """Return the same for an instrument that surely exists. Raises ApiError (503)."""
         book = self.feed.books.get(instrument)
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")

@@ -44,11 +44,16 @@ class Instruments:
         await self._known.wait()
         return self.names
 
-    def get(self, name: str) -> Instrument:
-        """Return an instrument. Raises ApiError (404; 503 while none is known yet)."""
-        instrument = self._by_name.get(name)
+    def all(self) -> list[Instrument]:
+        """Return every instrument, oldest first. Raises ApiError (503 while none is known yet)."""
         if not self._by_name:
             raise ApiError("unavailable", "this process is starting: try again shortly")
+        return list(self._by_name.values())
+
+    def get(self, name: str) -> Instrument:
+        """Return an instrument. Raises ApiError (404; 503 while none is known yet)."""
+        self.all()
+        instrument = self._by_name.get(name)
         if instrument is None:
             raise unknown_instrument(name, self.names)
         return instrument

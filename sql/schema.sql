@@ -633,10 +633,10 @@ CREATE FUNCTION exchange.get_positions_v1(p_client_id text) RETURNS TABLE(instru
     FROM clients c
     CROSS JOIN instruments i
     JOIN positions p ON p.instrument_id = i.instrument_id AND p.client_no = c.client_no
-    CROSS JOIN LATERAL (
+    LEFT JOIN LATERAL (
         SELECT t.price FROM trades t WHERE t.instrument_id = i.instrument_id
         ORDER BY t.sequence DESC LIMIT 1
-    ) l
+    ) l ON true
     WHERE c.client_id = p_client_id
     ORDER BY i.instrument_id
 $$;

@@ -2,73 +2,16 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
-from itertools import count
 
 import psycopg
 import pytest
 
 from ops.verify import broken_invariants, compare_books
+from tests.matcher import BTC_USD, ONE, Matcher, cancel, limit, market
 from workers.adapters.errors import DataRejected, Fenced, Stale
-from workers.adapters.ledger import Ledger, Standing
-from workers.core.batch import Batch, DeadLetter
-from workers.core.codec import Request
+from workers.adapters.ledger import Ledger
+from workers.core.batch import DeadLetter
 from workers.core.engine import MatchingEngine
-from workers.core.instruments import Instrument
-from workers.core.messages import CancelOrder, Command, Side, SubmitOrder
-
-BTC_USD = Instrument(1, "BTC-USD", "BTC", "USD", 1, 1, "trading")
-ONE = 10**8
-
-
-NUMBERS = count(1)
-
-
-def limit(
-    side: Side, price_ticks: int, quantity_lots: int, *, client_id: str = "c",
-    order_id: str | None = None, idempotency_key: str = "",
-) -> SubmitOrder:  # fmt: skip
-    return SubmitOrder(
-        order_id or f"order-{next(NUMBERS)}", client_id, side,
-        "limit" if price_ticks else "market", price_ticks, quantity_lots, idempotency_key,
-        order_id is not None, 1, 2,
-    )  # fmt: skip
-
-
-def market(side: Side, quantity_lots: int, *, client_id: str = "c") -> SubmitOrder:
-    return limit(side, 0, quantity_lots, client_id=client_id)
-
-
-def cancel(order_id: str) -> CancelOrder:
-    return CancelOrder(order_id, 1, 2)
-
-
-class Matcher:
-    """An engine and the ledger it commits to, without a stream."""
-
-    def __init__(self, ledger: Ledger, standing: Standing) -> None:
-        self.ledger = ledger
-        self.standing = standing
-        self.epoch = standing.epoch
-        self.engine = MatchingEngine()
-        self.batch = Batch("BTC-USD", "0-0", 0, 0, 0)
-
-    async def apply(self, *commands: Command) -> Batch:
-        """Apply commands to a fresh batch, not committed yet."""
-        engine = self.engine
-        position = self.batch.position
-        batch = Batch("BTC-USD", position, engine.sequence, engine.order_no, engine.trade_no)
-        batch.time_us = 1_700_000_000_123_456 + engine.sequence
-        for number, command in enumerate(commands, 1):
-            if hasattr(command, "client_id"):
-                await self.ledger.ensure_clients([command.client_id])
-            batch.add_entry(f"{int(position.split('-')[0]) + 1}-{number}")
-            command = command._replace(time_us=batch.time_us, deadline_us=batch.time_us)
-            batch.add_events(Request(command, "edge", number), engine.apply(command))
-        self.batch = batch
-        return batch
-
-    async def commit(self, batch: Batch) -> None:
-        await self.ledger.commit(self.ledger.parameters(batch, self.epoch))
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class Request:
             BrokenLookups(error),
             Instruments(),
             None,
+            None,
             None,  # type: ignore[arg-type]
         )
         self.app = type("App", (), {"ctx": type("Context", (), {"exchange": exchange})})

@@ -132,7 +132,10 @@ class Lookups:
     async def positions(self, client_id: str) -> list[Position]:
         """Return a client's positions, also flat ones; none for an unknown client."""
         rows = await self._rows("get_positions", {"client_id": client_id})
-        return [Position(instrument, *map(int, amounts)) for instrument, *amounts in rows]
+        return [
+            Position(name, int(net), int(cost), int(realized), updated_us, _integer(last))
+            for name, net, cost, realized, updated_us, last in rows
+        ]
 
     async def changes(
         self, instrument_id: int, after: int, limit: int

@@ -95,7 +95,7 @@ class Position(NamedTuple):
     realized_pnl: int
     updated_us: int
     # Of the instrument's last trade, whoever made it.
-    last_ticks: int
+    last_ticks: int | None
 
 
 class Changes(NamedTuple):

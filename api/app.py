@@ -8,6 +8,7 @@ from functools import partial
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
 
+from api.docs import docs
 from api.errors import ApiError
 from api.exchange import Exchange
 from api.feed import Feed
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
-    app.blueprint([orders, market, system])
+    app.blueprint([orders, market, system, docs])
     app.error_handler.add(Exception, answer_error)
     app.on_request(require_json)
 

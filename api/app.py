@@ -6,17 +6,17 @@ import uuid
 from functools import partial
 
 from sanic import HTTPResponse, Request, Sanic
-from sanic.exceptions import SanicException
+from sanic.exceptions import MethodNotAllowed, SanicException
 
 from api.docs import docs
-from api.errors import ApiError
+from api.errors import ApiError, invalid
 from api.exchange import Exchange
 from api.feed import Feed
 from api.instruments import Instruments
 from api.market import market
 from api.orders import orders
 from api.responses import json_bytes
-from api.schemas import dump
+from api.schemas import dump, printable
 from api.submit import Submitter
 from api.system import system
 from workers.adapters.errors import AdapterError
@@ -44,6 +44,7 @@ LIMITS = {
     "TOUCHUP": True,
 }
 
+METHODS = ("GET", "POST", "DELETE")
 CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     app.blueprint([orders, market, system, docs])
     app.error_handler.add(Exception, answer_error)
     app.on_request(require_json)
+    app.on_request(require_values)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
@@ -121,12 +123,36 @@ async def require_json(request: Request) -> None:
         )
 
 
+async def require_values(request: Request) -> None:
+    """Refuse `?levels=`: a parameter without a value is a mistake, not its default."""
+    if not request.query_string:
+        return
+    for name, values in request.get_args(keep_blank_values=True).items():
+        if "" in values:
+            raise invalid(printable(name), "must have a value", "query")
+
+
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:
     """Answer any error in the one public shape; never a stack trace."""
     known = _as_api_error(error)
     if known.status == 500:
         logger.error("request %s failed", request.id, exc_info=error)
-    return json_bytes(dump(known.body(str(request.id))), known.status, known.headers)
+    headers = known.headers
+    if isinstance(error, MethodNotAllowed):
+        headers |= {"Allow": _allowed(request)}
+    return json_bytes(dump(known.body(str(request.id))), known.status, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods that the path of a 405 has. Sanic itself does not always know them."""
+    methods = []
+    for method in METHODS:
+        try:
+            request.app.router.get(request.path, method, request.headers.get("host"))
+        except SanicException:
+            continue
+        methods.append(method)
+    return ", ".join(methods)
 
 
 def _as_api_error(error: Exception) -> ApiError:

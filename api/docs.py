@@ -1,6 +1,7 @@
 """The API about itself: the index, the two documents, and a page that shows them."""
 
 import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -102,7 +103,8 @@ async def start(app: Sanic) -> None:  # type: ignore[type-arg]
 async def index(request: Request) -> HTTPResponse:
     """Show what there is; a browser is sent to the page."""
     if "text/html" in request.headers.get("Accept", ""):
-        return HTTPResponse(status=302, headers={"Location": "/docs", "Vary": "Accept"})
+        headers = {"Location": "/docs", "Vary": "Accept"}
+        return HTTPResponse(status=302, headers=headers, content_type="text/html; charset=utf-8")
     return json_bytes(_documents(request).index, headers=SHORT | {"Vary": "Accept"})
 
 
@@ -158,12 +160,16 @@ def _page() -> str:
             for name, note in asyncapi.NOTES.items()
         ),
         rows="\n".join(
-            f"<tr><td>{way}</td><td><code>{name}</code></td><td>{html.escape(about)}"
+            f"<tr><td>{way}</td><td><code>{name}</code></td><td>{_text(about)}"
             + (f"<pre>{_code(example)}</pre>" if example else "")
             + "</td></tr>"
             for way, name, about, example in asyncapi.rows()
         ),
     )
+
+
+def _text(about: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(about))
 
 
 def _code(example: object) -> str:

@@ -23,8 +23,7 @@ TAGS = {
 }
 
 ABOUT = """\
-A trading exchange. An answer to an order comes after the order, its fills and its ledger entries
-are durable.
+An answer to an order comes after the order, its fills and its ledger entries are durable.
 
 - **Numbers** in answers are JSON numbers, exact and shortest. In requests a number or a decimal
   string is taken exactly, digit for digit.

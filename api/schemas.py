@@ -111,6 +111,7 @@ AMOUNT_SCHEMA: dict[str, Any] = {
     "type": ["number", "string"],
     "exclusiveMinimum": 0,
     "exclusiveMaximum": 10**12,
+    "multipleOf": 1e-8,
     "pattern": r"^(?!0(\.0+)?$)(0|[1-9][0-9]{0,11})(\.[0-9]{1,8})?$",
     "description": (
         "A JSON number or a decimal string, taken exactly: greater than zero, "
@@ -176,9 +177,10 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
     errors += (_error(name, _MESSAGES["extra_forbidden"]) for name in body if not name.isascii())
     fields = {name: value for name, value in body.items() if name.isascii()}
     if header_key is not None:
-        if fields.get("idempotency_key") not in (None, header_key):
+        if fields.get("idempotency_key") is None:
+            fields["idempotency_key"] = header_key
+        elif fields["idempotency_key"] != header_key:
             errors.append(_error("idempotency_key", "differs from the Idempotency-Key header"))
-        fields["idempotency_key"] = header_key
     order: OrderBody | None = None
     try:
         order = OrderBody.model_validate(fields)

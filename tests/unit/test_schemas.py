@@ -364,6 +364,7 @@ KEYS = [
     ("k1", "k1", "k1", True),
     ("k1", "k2", None, False),
     ("k1", 1, None, False),
+    ("1", 1, None, False),
     ("k1", [], None, False),
     ("k1", "", None, False),
     ("", ..., None, False),

@@ -101,7 +101,7 @@ INSTRUMENT = Parameter(
     "instrument",
     "query",
     "The instrument, by its public name.",
-    {"type": "string", "default": DEFAULT_INSTRUMENT},
+    IDENTIFIER_SCHEMA | {"default": DEFAULT_INSTRUMENT},
     DEFAULT_INSTRUMENT,
 )
 ORDER_ID = Parameter("order_id", "path", "The order.", IDENTIFIER_SCHEMA, "order-1")

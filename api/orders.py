@@ -81,8 +81,8 @@ async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrd
     raise ApiError("unavailable", "this order could not be stored and was not applied")
 
 
-@orders.post("/orders/<order_id:str>/cancel", name="cancel_order")
-@orders.delete("/orders/<order_id:str>", name="delete_order")
+@orders.post("/orders/<order_id:str>/cancel", name="cancel_order", unquote=True)
+@orders.delete("/orders/<order_id:str>", name="delete_order", unquote=True)
 async def cancel_order(request: Request, order_id: str) -> HTTPResponse:
     """Cancel what remains of a resting order."""
     exchange: Exchange = request.app.ctx.exchange
@@ -125,7 +125,7 @@ async def _cancel(exchange: Exchange, instrument: Instrument, order_id: str) -> 
     raise ApiError("unavailable", f"order {order_id} was not cancelled: try again")
 
 
-@orders.get("/orders/<order_id:str>")
+@orders.get("/orders/<order_id:str>", unquote=True)
 async def read_order_state(request: Request, order_id: str) -> HTTPResponse:
     """Return an order and all its trades."""
     exchange: Exchange = request.app.ctx.exchange

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api import asyncapi, messages
 from api.schemas import dump, order_json, trade_json
-from tests.unit.test_openapi import ORDER, TRADE
+from tests.unit.test_api_openapi import ORDER, TRADE
 
 DOCUMENT = asyncapi.document("1.2.3")
 META_SCHEMA = Path(__file__).parents[1] / "vendor" / "asyncapi-3.0.0.json"

@@ -394,6 +394,14 @@ ERRORS = {
     504: "No answer in time: it may still be applied. Repeating it is safe.",
 }
 
+# What the example of an error has beside code and message.
+EXTRA: dict[int, dict[str, Any]] = {
+    400: {
+        "errors": [{"msg": "must be greater than 0", "param": "quantity", "location": "body"}],
+    },
+    504: {"order_id": "order-1"},
+}
+
 _SECONDS = {"type": "integer", "minimum": 0}
 RATE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 # Name: description, schema, whether it always comes. The rate limit is not always on.
@@ -504,10 +512,16 @@ def _answer(answer: Answer, limited: bool) -> dict[str, Any]:
 def _error(status: int) -> dict[str, Any]:
     codes = [code for code, its_status in STATUS.items() if its_status == status]
     listed = ", ".join(f"`{code}`" for code in codes)
+    example = {
+        "error": codes[0] if codes else "refused",
+        "message": ERRORS[status],
+        **EXTRA.get(status, {}),
+        "request_id": "01a2148e-81a0-70e1-8228-2d49a47fc9e0",
+    }
     wait = ("Retry-After",) if status in (429, 503) else ()
     return {
         "description": f"{ERRORS[status]} Codes: {listed}." if listed else ERRORS[status],
-        "content": {JSON: {"schema": reference(answers.Error)}},
+        "content": {JSON: {"schema": reference(answers.Error), "example": example}},
         "headers": _header_references(wait + RATE_HEADERS),
     }
 

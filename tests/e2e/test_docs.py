@@ -41,7 +41,7 @@ def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
     text = page.raw.decode()
     assert "$" not in text  # every place of the template is filled
     assert not re.search(r"<script(?![^>]*\ssrc=)|\son[a-z]+=|javascript:|https?://", text)

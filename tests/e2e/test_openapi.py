@@ -35,6 +35,8 @@ def trade(exchange: Exchange) -> None:
         assert client.order("sell", 0.5, order_id="order-3", client_id="client-B").status == 201
         assert client.order("buy", 1, 10, order_id="order-4").status == 201
         assert client.post("/orders/order-4/cancel").status == 200
+        assert client.order("buy", 1, 11, order_id="order-5").status == 201
+        assert client.order("buy", 1, 12, order_id="order-6").status == 201
         assert client.order("sell", 2, 80000, idempotency_key="key-1").status == 201
         assert client.order("buy", 5, client_id="client-C").status == 201
         assert client.order("buy", 1, client_id="client-C").json["order"]["status"] == "rejected"

@@ -86,6 +86,13 @@ def test_examples_are_what_the_schemas_say(operation: openapi.Operation) -> None
             Draft202012Validator(parameter.schema).validate(parameter.example)
 
 
+@pytest.mark.parametrize("status", sorted(openapi.ERRORS))
+def test_examples_of_errors_are_as_described(status: int) -> None:
+    (content,) = DOCUMENT["components"]["responses"][str(status)]["content"].values()
+    assert answers.Error.model_validate(content["example"])
+    assert STATUS.get(content["example"]["error"], status) == status
+
+
 @given(st.from_regex(re.compile(AMOUNT_SCHEMA["pattern"], re.ASCII), fullmatch=True))
 def test_a_described_amount_is_accepted(text: str) -> None:
     text = text.removesuffix("\n")  # `$` of Python matches before it, that of JSON schemas does not

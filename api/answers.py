@@ -289,8 +289,8 @@ class Ticker(Described):
     open: Price | None
     high: Price | None
     low: Price | None
-    volume: Number | None
-    quote_volume: Number | None
+    volume: Number
+    quote_volume: Number
     change: Number | None
     change_percent: Number | None
     trade_count: Count

@@ -129,7 +129,7 @@ async def require_values(request: Request) -> None:
         return
     for name, values in request.get_args(keep_blank_values=True).items():
         if "" in values:
-            raise invalid(printable(name), "must have a value", "query")
+            raise invalid(printable(name), "must not be empty", "query")
 
 
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:

@@ -80,12 +80,12 @@ def test_a_405_says_what_is_allowed(client: Client) -> None:
 
 
 def test_a_parameter_without_a_value_is_refused(client: Client) -> None:
-    for query, status in (("levels=", 400), ("levels", 400), ("levels=1&levels=", 400), ("", 200)):
+    for query, status in (("levels=", 400), ("levels", 400), ("", 200)):
         answer = client.get(f"/market/orderbook?{query}")
         assert answer.status == status, query
         if status == 400:
             assert answer.json["errors"] == [
-                {"msg": "must have a value", "param": "levels", "location": "query"}
+                {"msg": "must not be empty", "param": "levels", "location": "query"}
             ]
 
 

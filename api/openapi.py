@@ -61,6 +61,8 @@ class Parameter:
             "required": self.place == "path",
             "schema": dict(self.schema),
         }
+        if self.schema.get("type") == "array":
+            document["explode"] = False  # a=1,2 and not a=1&a=2
         if self.example is not None:
             document["example"] = self.example
         return document
@@ -106,7 +108,11 @@ INSTRUMENT = Parameter(
 )
 ORDER_ID = Parameter("order_id", "path", "The order.", IDENTIFIER_SCHEMA, "order-1")
 SNAPSHOT_ID = Parameter(
-    "snapshot_id", "path", "The snapshot.", {"type": "integer", "minimum": 1}, 1
+    "snapshot_id",
+    "path",
+    "The snapshot.",
+    {"type": "integer", "minimum": 1, "maximum": 10**18 - 1},
+    1,
 )
 INTERVAL = Parameter(
     "interval",
@@ -117,7 +123,12 @@ INTERVAL = Parameter(
 _TIME = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
-        {"type": "integer", "minimum": 0, "description": "Milliseconds since 1970."},
+        {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 253_402_300_799_999,
+            "description": "Milliseconds since 1970.",
+        },
     ]
 }
 RANGE = (
@@ -216,10 +227,13 @@ TABLE: tuple[Operation, ...] = (
             identifier("client_id", "Only this client's."),
             identifier("instrument", "Only those in this instrument."),
             Parameter(
-                "status", "query", "Only those with this status.",
+                "status", "query", "Only those with one of these statuses.",
                 {
-                    "type": "string",
-                    "enum": ["open", "partially_filled", "filled", "cancelled", "rejected"],
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "enum": ["open", "partially_filled", "filled", "cancelled", "rejected"]
+                    },
                 },
             ),
             limit(50),
@@ -298,9 +312,9 @@ TABLE: tuple[Operation, ...] = (
     ),
     Operation(
         "get", "/market/positions/{client_id}", MARKET, "list_positions",
-        "List a client's positions with their profit and loss",
+        "List a client's positions with their profit and loss; none if it has not traded",
         {200: Answer("The client's positions.", answers.PositionList)},
-        errors=READ_ERRORS,
+        errors=(400, 429, 503),
         parameters=(
             Parameter("client_id", "path", "The client.", IDENTIFIER_SCHEMA, "client-A"),
         ),
@@ -385,7 +399,7 @@ TABLE: tuple[Operation, ...] = (
 
 ERRORS = {
     400: "A field or parameter is missing, unknown or out of range, or the JSON is malformed.",
-    404: "There is no such order, instrument, client or snapshot.",
+    404: "There is no such order, instrument or snapshot.",
     409: "The order is finished, or its order_id or idempotency_key belongs to another request.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",

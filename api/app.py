@@ -5,30 +5,27 @@ import logging
 import uuid
 from functools import partial
 
-from sanic import HTTPResponse, Request, Sanic
-from sanic.exceptions import SanicException
+from sanic import Sanic
 
+from api import middleware
 from api.books import Book
 from api.candles import candles
-from api.errors import ApiError, internal_error, public_error
+from api.docs import docs
 from api.exchange import Exchange
 from api.feed import Feed
 from api.history import History
 from api.instruments import Instruments
-from api.limits import Limiter, rate_headers
+from api.limits import Limiter
 from api.listing import listing
 from api.market import market
 from api.orders import BATCH_BYTES_MAX, orders
 from api.positions import positions
 from api.relay import Relay
-from api.responses import json_bytes
-from api.schemas import dump
 from api.snapshots import snapshots
 from api.stream import stream
 from api.submit import Submitter
 from api.system import system
 from api.tickers import Tickers
-from workers.adapters.errors import AdapterError
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
@@ -57,28 +54,14 @@ LIMITS = {
     "TOUCHUP": True,
 }
 
-# Of every request but those that say otherwise.
-BODY_BYTES_MAX = 16 * 1024
-
-CODES = {
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    413: "payload_too_large",
-    503: "unavailable",
-}
-
 
 def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.config.PROXIES_COUNT = settings.proxies_count
-    app.blueprint([orders, listing, market, candles, positions, snapshots, stream, system])
-    app.error_handler.add(Exception, answer_error)
-    app.on_request(admit)
-    app.on_request(check_body)
-    app.on_response(add_rate_headers)  # type: ignore[no-untyped-call]
+    app.blueprint([orders, listing, market, candles, positions, snapshots, stream, system, docs])
+    middleware.add_to(app)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
@@ -151,54 +134,3 @@ def end_with_error(app: Sanic, task: "asyncio.Task[None]") -> None:  # type: ign
     if not task.cancelled():
         logger.critical("a background task ended", exc_info=task.exception())
         app.stop()
-
-
-async def admit(request: Request) -> None:
-    """Count a request against the limits of its address. Raises ApiError (429).
-
-    Orders count for their client, too: their handlers do it when they know whose they are. Those
-    who watch over the process are not counted.
-    """
-    route = request.route
-    if route is not None and not getattr(route.ctx, "counts_itself", False):
-        exchange: Exchange = request.app.ctx.exchange
-        await exchange.limiter.admit(request)
-
-
-async def check_body(request: Request) -> None:
-    """Refuse a body that is too long for its route, or not declared as JSON."""
-    if not request.body:
-        return
-    most = getattr(request.route.ctx, "body_bytes_max", BODY_BYTES_MAX) if request.route else 0
-    if len(request.body) > most:
-        raise ApiError("payload_too_large", f"send at most {most} bytes")
-    if not request.content_type.lower().startswith("application/json"):
-        raise ApiError(
-            "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
-        )
-
-
-async def add_rate_headers(request: Request, response: HTTPResponse) -> None:
-    """Say what is left of the limits."""
-    response.headers.update(rate_headers(request))
-
-
-async def answer_error(request: Request, error: Exception) -> HTTPResponse:
-    """Answer any error in the one public shape; never a stack trace."""
-    known = as_api_error(error)
-    if known.status == 500:
-        logger.error("request %s failed", request.id, exc_info=error)
-    body = known.body() | {"request_id": str(request.id)}
-    return json_bytes(dump(body), known.status, known.headers)
-
-
-def as_api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiError | AdapterError):
-        return public_error(error)
-    if isinstance(error, SanicException):
-        code = CODES.get(error.status_code)
-        if code is not None:
-            return ApiError(code, str(error))
-        if 400 <= error.status_code < 500:
-            return ApiError("invalid_request", str(error))
-    return internal_error()

@@ -11,6 +11,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from api import trading
 from api.errors import ApiError, public_error, unknown_order
 from api.exchange import Exchange
+from api.queries import read_name
 from api.responses import json_bytes
 from api.schemas import (
     OrderBody,
@@ -96,20 +97,20 @@ async def _submit_one(
     return {"status": status, **submitted_json(submitted.order, submitted.trades)}
 
 
-@orders.post("/orders/<order_id:str>/cancel", name="cancel_order")
-@orders.delete("/orders/<order_id:str>", name="delete_order")
+@orders.post("/orders/<order_id:str>/cancel", name="cancel_order", unquote=True)
+@orders.delete("/orders/<order_id:str>", name="delete_order", unquote=True)
 async def cancel_order(request: Request, order_id: str) -> HTTPResponse:
     """Cancel what remains of a resting order."""
     exchange: Exchange = request.app.ctx.exchange
     read_identifier(order_id, "order_id", "path")
-    name = request.args.get("instrument")
+    name = read_name(request, "instrument")
     if name is None:
         name = (await trading.locate(exchange, [order_id])).get(order_id)
     order = await trading.cancel(exchange, order_id, name)
     return json_bytes(dump({"order": order_json(order)}))
 
 
-@orders.get("/orders/<order_id:str>")
+@orders.get("/orders/<order_id:str>", unquote=True)
 async def read_order_state(request: Request, order_id: str) -> HTTPResponse:
     """Return an order and all its trades."""
     exchange: Exchange = request.app.ctx.exchange

@@ -12,7 +12,14 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from api.errors import ApiError, invalid
 from workers.core.codec import IDENTIFIER
@@ -112,23 +119,64 @@ def _word(value: object) -> object:
     return value if type(value) is str and value.isascii() else ""
 
 
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-Amount = Annotated[int, BeforeValidator(_amount)]
+# What the public description says of these types: it accepts nothing that they refuse. They take
+# some odd spellings more (an exponent, trailing zeros), which nobody needs to be told to send.
+IDENTIFIER_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{IDENTIFIER.pattern}$"}
+AMOUNT_SCHEMA: dict[str, Any] = {
+    "type": ["number", "string"],
+    "exclusiveMinimum": 0,
+    "exclusiveMaximum": 10**12,
+    "multipleOf": 1e-8,
+    "pattern": r"^(?!0(\.0+)?$)(0|[1-9][0-9]{0,11})(\.[0-9]{1,8})?$",
+    "description": (
+        "A JSON number or a decimal string, taken exactly: greater than zero, "
+        "at most 12 digits before the point and 8 after it."
+    ),
+}
+Identifier = Annotated[str, BeforeValidator(_identifier), WithJsonSchema(IDENTIFIER_SCHEMA)]
+Amount = Annotated[int, BeforeValidator(_amount), WithJsonSchema(AMOUNT_SCHEMA)]
+
+_ORDER_SCHEMA: dict[str, Any] = {
+    "description": "An order to buy or sell: a limit order with a price, or a market order without",
+    # How price and type belong together.
+    "oneOf": [
+        {
+            "title": "limit",
+            "required": ["price"],
+            "properties": {"type": {"const": "limit"}, "price": {"type": ["number", "string"]}},
+        },
+        {
+            "title": "market",
+            "properties": {"type": {"const": "market"}, "price": {"type": "null"}},
+        },
+    ],
+}
 
 
 class OrderBody(BaseModel):
     """The body of `POST /orders`. `price` is in ticks, `quantity` in lots."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_ORDER_SCHEMA)
 
-    client_id: Identifier
+    client_id: Annotated[Identifier, Field(description="Whose order it is.")]
     side: Annotated[Literal["buy", "sell"], BeforeValidator(_word)]
     type: Annotated[Literal["limit", "market"], BeforeValidator(_word)]
-    quantity: Amount
-    price: Amount | None = None
+    quantity: Annotated[Amount, Field(description="A multiple of the instrument's lot.")]
+    price: Annotated[
+        Amount | None,
+        Field(
+            description="Of a limit order, a multiple of the instrument's tick. "
+            "A market order has none."
+        ),
+    ] = None
     instrument: Identifier = DEFAULT_INSTRUMENT
-    order_id: Identifier | None = None
-    idempotency_key: Identifier | None = None
+    order_id: Annotated[
+        Identifier | None, Field(description="Absent: the server makes a time-ordered UUID.")
+    ] = None
+    idempotency_key: Annotated[
+        Identifier | None,
+        Field(description="The same key again gives the first result; one order at most."),
+    ] = None
 
 
 # Orders in one batch: bounds the work that one request may ask for.
@@ -150,9 +198,10 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
     errors += (_error(name, _MESSAGES["extra_forbidden"]) for name in body if not name.isascii())
     fields = {name: value for name, value in body.items() if name.isascii()}
     if header_key is not None:
-        if fields.get("idempotency_key") not in (None, header_key):
+        if fields.get("idempotency_key") is None:
+            fields["idempotency_key"] = header_key
+        elif fields["idempotency_key"] != header_key:
             errors.append(_error("idempotency_key", "differs from the Idempotency-Key header"))
-        fields["idempotency_key"] = header_key
     order: OrderBody | None = None
     try:
         order = OrderBody.model_validate(fields)

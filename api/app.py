@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from functools import partial
+from pathlib import Path
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import SanicException
@@ -13,6 +14,8 @@ from api.exchange import Exchange
 from api.feed import Feed
 from api.instruments import Instruments
 from api.market import market
+from api.metrics import Exporter, metrics
+from api.observe import observe_requests, request_id
 from api.orders import orders
 from api.responses import json_bytes
 from api.schemas import dump
@@ -21,7 +24,9 @@ from api.system import system
 from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
-from workers.adapters.streams import StreamWriter
+from workers.adapters.streams import StreamLags, StreamWriter
+from workers.metrics import Metrics
+from workers.metrics_folder import MetricsFolder, join
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -52,16 +57,19 @@ CODES = {
 }
 
 
-def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
+def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
-    app.blueprint([orders, market, system])
+    app.blueprint([orders, market, system, metrics])
     app.error_handler.add(Exception, answer_error)
+    observe_requests(app)
     app.on_request(require_json)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
+        join(metrics_folder)
+        app.ctx.metrics = Metrics()
         edge_id = uuid.uuid4().hex
         lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
         await lookups.open()
@@ -84,12 +92,18 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
         )
         app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader)
         app.ctx.writer = writer
+        app.ctx.lags = StreamLags(settings.redis_url)
+        app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), app.ctx.lags)
         app.ctx.background = [
             asyncio.create_task(instruments.run()),
             asyncio.create_task(feed.run()),
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
+
+    @app.before_server_stop
+    async def stopping(app: Sanic) -> None:  # type: ignore[type-arg]
+        logger.info("stopping")
 
     @app.after_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
@@ -98,6 +112,8 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
         await asyncio.gather(*app.ctx.background, return_exceptions=True)
         exchange: Exchange = app.ctx.exchange
         await exchange.submitter.close()
+        await app.ctx.exporter.close()
+        await app.ctx.lags.close()
         await app.ctx.writer.close()
         await exchange.reader.close()
         await exchange.lookups.close()
@@ -123,9 +139,10 @@ async def require_json(request: Request) -> None:
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:
     """Answer any error in the one public shape; never a stack trace."""
     known = _as_api_error(error)
+    name = request_id(request)
     if known.status == 500:
-        logger.error("request %s failed", request.id, exc_info=error)
-    return json_bytes(dump(known.body(str(request.id))), known.status, known.headers)
+        logger.error("request failed", exc_info=error, extra={"request_id": name})
+    return json_bytes(dump(known.body(name)), known.status, known.headers)
 
 
 def _as_api_error(error: Exception) -> ApiError:

@@ -9,6 +9,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from api.errors import ApiError, unknown_order
 from api.exchange import Exchange
+from api.observe import Submission
 from api.responses import json_bytes
 from api.schemas import (
     OrderBody,
@@ -27,6 +28,7 @@ from workers.core.duplicates import FirstOrder, judge
 from workers.core.instruments import Instrument
 from workers.core.messages import FINAL, CancelOrder, SubmitOrder
 from workers.core.records import OrderRecord, TradeRecord
+from workers.metrics import Metrics
 
 orders = Blueprint("orders")
 
@@ -50,16 +52,20 @@ def make_order_id() -> str:
 async def submit_order(request: Request) -> HTTPResponse:
     """Submit an order; answer when it, its fills and its ledger entries are durable."""
     exchange: Exchange = request.app.ctx.exchange
-    header_key = request.headers.get("Idempotency-Key")
-    body = read_order(read_json(request.body), header_key)
-    instrument = exchange.instruments.get(body.instrument)
-    check_sizes(body, instrument)
-    command = _command(body)
-    try:
-        return await _submit(exchange, instrument, command)
-    except AdapterError as error:
-        # It was sent. Whatever failed since then, nobody may call it not applied.
-        raise _unknown_outcome(command.order_id) from error
+    metrics: Metrics = request.app.ctx.metrics
+    with Submission(metrics):
+        header_key = request.headers.get("Idempotency-Key")
+        body = read_order(read_json(request.body), header_key)
+        metrics.orders_received(body.type, body.side).inc()
+        instrument = exchange.instruments.get(body.instrument)
+        check_sizes(body, instrument)
+        command = _command(body)
+        request.ctx.order_id = command.order_id
+        try:
+            return await _submit(exchange, instrument, command)
+        except AdapterError as error:
+            # It was sent. Whatever failed since then, nobody may call it not applied.
+            raise _unknown_outcome(command.order_id) from error
 
 
 async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> HTTPResponse:

@@ -31,6 +31,10 @@ class Settings:
     # Entries an edge may have waiting for a reply: bounds its memory; more is answered with 503.
     in_flight_max: int = 4_096
     log_level: str = "info"
+    # auto: text in a terminal, else json.
+    log_format: str = "auto"
+    # Where the matcher serves its metrics; 0: nowhere.
+    metrics_port: int = 0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -50,10 +54,13 @@ class Settings:
             ),
             in_flight_max=_integer(env, "EXCHANGE_IN_FLIGHT_MAX", cls.in_flight_max, 1, 1_000_000),
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
+            log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),
+            metrics_port=_integer(env, "METRICS_PORT", cls.metrics_port, 0, 65_535),
         )
 
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:

@@ -1,5 +1,7 @@
 """What an order is answered when things go wrong after it was sent."""
 
+from types import SimpleNamespace
+
 import pytest
 from sanic import Sanic
 
@@ -10,6 +12,7 @@ from api.submit import NoReply
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.core.codec import Reply
 from workers.core.instruments import Instrument
+from workers.metrics import Metrics
 
 BTC_USD = Instrument(1, "BTC-USD", "BTC", "USD", 1, 1, "trading")
 
@@ -59,7 +62,8 @@ class Request:
             None,
             None,  # type: ignore[arg-type]
         )
-        self.app = type("App", (), {"ctx": type("Context", (), {"exchange": exchange})})
+        self.ctx = SimpleNamespace()
+        self.app = SimpleNamespace(ctx=SimpleNamespace(exchange=exchange, metrics=Metrics()))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from sanic import HTTPResponse, Request, Sanic
@@ -70,6 +71,8 @@ def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: igno
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
         join(metrics_folder)
         app.ctx.metrics = Metrics()
+        for order_type, side in product(("limit", "market"), ("buy", "sell")):
+            app.ctx.metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
         lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
         await lookups.open()

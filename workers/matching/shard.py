@@ -90,7 +90,7 @@ class Shard:
             self.metrics.matcher_lease_held(name).set(1)
             stream = OrderStream(self.settings.redis_url, name, standing.epoch)
             try:
-                engine = await recover(ledger, stream, standing)
+                engine = await recover(name, ledger, stream, standing)
                 logger.info(
                     "trading, epoch %d, sequence %d, %d resting orders, state %s, after %.3f s",
                     standing.epoch, engine.sequence, len(engine.book.orders),

@@ -8,22 +8,15 @@ from pathlib import Path
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from api.app import create_app
-from workers.logs import configure
+from api.app import load_app
 from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
-
-
-def make_app(settings: Settings, folder: Path) -> Sanic:  # type: ignore[type-arg]
-    """Return the edge; runs once in each web process, which logs as this one does."""
-    configure(settings, "web")
-    return create_app(settings, folder)
 
 
 def serve(settings: Settings, folder: Path) -> None:
     """Serve until SIGTERM or SIGINT, in one process or several behind one port."""
     several = settings.web_concurrency > 1
-    loader = AppLoader(factory=partial(make_app, settings, folder))
+    loader = AppLoader(factory=partial(load_app, settings, folder))
     app = loader.load()
     app.prepare(
         host=settings.host,

@@ -26,6 +26,7 @@ from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.adapters.streams import StreamLags, StreamWriter
+from workers.logs import configure
 from workers.metrics import Metrics
 from workers.metrics_folder import MetricsFolder, join
 from workers.settings import Settings
@@ -56,6 +57,12 @@ CODES = {
     413: "payload_too_large",
     503: "unavailable",
 }
+
+
+def load_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
+    """Set a web process up. Here, because each of several behind one port looks it up by name."""
+    configure(settings, "web")
+    return create_app(settings, metrics_folder)
 
 
 def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]

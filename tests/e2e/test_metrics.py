@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prometheus_client import openmetrics, parser
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from ops.embedded import Valkey
 from tests.exchange import Client, Exchange, eventually, free_port, running
@@ -209,7 +210,7 @@ def test_openmetrics_if_it_is_asked_for(exchange: Exchange) -> None:
     with exchange.client() as client:
         answer = client.request("GET", "/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert list(openmetrics.parser.text_string_to_metric_families(answer.raw.decode()))
+    assert list(openmetrics_parser.text_string_to_metric_families(answer.raw.decode()))
 
 
 def test_what_clients_make_up_makes_no_labels(exchange: Exchange) -> None:

@@ -85,10 +85,17 @@ def test_a_request_can_be_followed(database_url: str, redis_url: str, tmp_path: 
     assert not password or f":{password}@" not in everything
 
 
+def ready(exchange: Exchange) -> set[int]:
+    """Return the web processes that have started."""
+    said = lines(exchange, "api")
+    return {line["pid"] for line in said if line["message"].startswith("Worker ready")}
+
+
 def test_orders_leave_no_lines_at_the_usual_level(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
     with running(database_url, redis_url, tmp_path, WEB_CONCURRENCY="2") as exchange:
+        eventually(lambda: len(ready(exchange)) == 2, "both processes behind the port log alike")
         before = len(lines(exchange, "workers.matching"))
         with exchange.client() as client:
             for _ in range(20):
@@ -96,6 +103,4 @@ def test_orders_leave_no_lines_at_the_usual_level(
         assert len(lines(exchange, "workers.matching")) == before
         said = lines(exchange, "api")
         assert not [line for line in said if line["logger"] == "api.observe"]
-        # Each of the processes behind the port logs like the first.
         assert {line["role"] for line in said} == {"web"}
-        assert len({line["pid"] for line in said}) >= 2

@@ -126,7 +126,7 @@ def test_two_web_processes_and_a_matcher_on_one_folder(
         exchange.wait_ready(other_port)
         trade([exchange.port, other_port])
         for port in (exchange.port, other_port):
-            # The last batch is counted just after it is committed; its depth comes with it.
+            # At once: a batch is counted before its orders are answered.
             check(scrape(port))
 
         samples = scrape(exchange.port)

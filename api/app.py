@@ -4,6 +4,8 @@ import asyncio
 import logging
 import uuid
 from functools import partial
+from itertools import product
+from pathlib import Path
 
 from sanic import Sanic
 
@@ -18,6 +20,7 @@ from api.instruments import Instruments
 from api.limits import Limiter
 from api.listing import listing
 from api.market import market
+from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
 from api.positions import positions
 from api.relay import Relay
@@ -29,7 +32,10 @@ from api.tickers import Tickers
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
-from workers.adapters.streams import StreamWriter
+from workers.adapters.streams import StreamLags, StreamWriter
+from workers.logs import configure
+from workers.metrics import Metrics
+from workers.metrics_folder import MetricsFolder, join
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -55,16 +61,28 @@ LIMITS = {
 }
 
 
-def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
+def load_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
+    """Set a web process up. Here, because each of several behind one port looks it up by name."""
+    configure(settings, "web")
+    return create_app(settings, metrics_folder)
+
+
+def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.config.PROXIES_COUNT = settings.proxies_count
-    app.blueprint([orders, listing, market, candles, positions, snapshots, stream, system, docs])
+    app.blueprint(
+        [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
+    )
     middleware.add_to(app)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
+        join(metrics_folder)
+        metrics = Metrics()
+        for order_type, side in product(("limit", "market"), ("buy", "sell")):
+            metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
         lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
         await lookups.open()
@@ -80,10 +98,11 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             lookups=lookups,
             timeout_ms=settings.submit_timeout_ms,
             in_flight_max=settings.in_flight_max,
+            metrics=metrics,
         )
         books: dict[str, Book] = {}
         histories: dict[str, History] = {}
-        relay = Relay(books, histories, lookups)
+        relay = Relay(books, histories, lookups, metrics)
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,
@@ -95,12 +114,31 @@ def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
             relay=relay,
             books=books,
             histories=histories,
+            metrics=metrics,
         )
-        limiter = Limiter(limits, settings.rate_limit_requests_max)
+        lags = StreamLags(settings.redis_url)
         app.ctx.exchange = Exchange(
-            submitter, lookups, instruments, feed, reader, Tickers(lookups), limiter, relay
+            submitter=submitter,
+            lookups=lookups,
+            instruments=instruments,
+            feed=feed,
+            reader=reader,
+            tickers=Tickers(lookups),
+            limiter=Limiter(limits, settings.rate_limit_requests_max, metrics),
+            relay=relay,
+            metrics=metrics,
         )
-        app.ctx.connections = [feed, submitter, writer, reader, limits, lookups]
+        app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), lags)
+        app.ctx.connections = [
+            app.ctx.exporter,
+            lags,
+            feed,
+            submitter,
+            writer,
+            reader,
+            limits,
+            lookups,
+        ]
         app.ctx.background = [
             asyncio.create_task(work)
             for work in (instruments.run(), feed.run(), feed.beat(), relay.run())

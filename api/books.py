@@ -38,6 +38,10 @@ class Book:
         """The sequence that the replica is at; -1 while there is none."""
         return self._replica.sequence if self._replica else -1
 
+    def level_counts(self) -> tuple[int, int] | None:
+        """Return how many levels the bids and the asks have; None while that is not known."""
+        return (len(self._replica.bids), len(self._replica.asks)) if self._replica else None
+
     def reset(self, snapshot: DepthSnapshot | None) -> None:
         """Start anew from `snapshot`; None means that there is no depth to show for now."""
         self._replica = DepthReplica(snapshot) if snapshot else None

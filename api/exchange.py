@@ -12,6 +12,7 @@ from api.submit import Submitter
 from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
+from workers.metrics import Metrics
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Exchange:
     tickers: Tickers
     limiter: Limiter
     relay: Relay
+    metrics: Metrics
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
 

@@ -24,6 +24,7 @@ from workers.core.channels import changes_channel, depth_channel, reply_channel
 from workers.core.codec import decode_changes, decode_depth
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Feed:
         relay: Relay,
         books: dict[str, Book],
         histories: dict[str, History],
+        metrics: Metrics,
     ) -> None:
         self._reply_channel = reply_channel(edge_id)
         self._redis_url = redis_url
@@ -72,6 +74,7 @@ class Feed:
         self._relay = relay
         self.books = books
         self._histories = histories
+        self._metrics = metrics
         # Instruments whose history has a gap: what came behind it, and the task that fills it.
         self._backlogs: dict[str, list[Changes]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
@@ -86,6 +89,7 @@ class Feed:
                 failures = 0
             except AdapterError as error:
                 logger.warning("feed interrupted: %s", error)
+                self._metrics.feed_reconnects.inc()
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
 
@@ -120,6 +124,7 @@ class Feed:
             async for message in messages:
                 if message is None:
                     self._heard_at = time.monotonic()
+                    logger.info("feed listens to %s", ", ".join(names))
                     for name in names:
                         await self._resync(name)
                         self._repair(name)
@@ -173,6 +178,7 @@ class Feed:
         missed = book.sequence >= 0
         book.reset(snapshot)
         if missed:
+            self._metrics.feed_gaps_repaired(name).inc()
             self._relay.restart(name, "orderbook")
 
     def _change_handler(self, name: str) -> Callable[[bytes], None]:
@@ -217,6 +223,8 @@ class Feed:
                 history.add(changes)
                 if not fresh:
                     self._relay.changes(name, changes)
+            if not fresh and (changes is None or changes.sequence > changes.prev_sequence):
+                self._metrics.feed_gaps_repaired(name).inc()
             backlog = self._backlogs[name]
             while backlog and self._catch_up(name, history, backlog[0]):
                 backlog.pop(0)

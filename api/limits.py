@@ -12,6 +12,7 @@ from api.errors import ApiError
 from workers.adapters.errors import AdapterError
 from workers.adapters.limits import Check, RateLimits, Verdict
 from workers.core.channels import rate_key
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Limiter:
     reading goes on.
     """
 
-    def __init__(self, limits: RateLimits, requests_max: int) -> None:
+    def __init__(self, limits: RateLimits, requests_max: int, metrics: Metrics) -> None:
         self._limits = limits
         self._requests_max = requests_max
+        self._metrics = metrics
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
         self._checker: asyncio.Task[None] | None = None
 
@@ -49,7 +51,10 @@ class Limiter:
         self._waiting.append((Check(keys, cost), verdict))
         if self._checker is None or self._checker.done():
             self._checker = loop.create_task(self._check())
-        return await verdict
+        answer = await verdict
+        if answer is not None and not answer.allowed:
+            self._metrics.rate_limited_requests.inc()
+        return answer
 
     async def admit(self, request: Request, client_id: str | None = None, cost: int = 1) -> None:
         """Count an HTTP request; its answer will say what is left. Raises ApiError (429)."""

@@ -5,6 +5,7 @@ import logging
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import MethodNotAllowed, SanicException
 
+from api import observe
 from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.limits import rate_headers
@@ -30,9 +31,21 @@ CODES = {
 def add_to(app: Sanic) -> None:  # type: ignore[type-arg]
     """Let every request of `app` go through it."""
     app.error_handler.add(Exception, answer_error)
-    app.on_request(admit)
-    app.on_request(check_body)
-    app.on_response(add_rate_headers)  # type: ignore[no-untyped-call]
+    app.on_request(enter)
+    app.on_response(leave)  # type: ignore[no-untyped-call]
+
+
+async def enter(request: Request) -> None:
+    """Do what comes before every handler. Raises ApiError."""
+    observe.begin(request)
+    await admit(request)
+    check_body(request)
+
+
+async def leave(request: Request, response: HTTPResponse) -> None:
+    """Do what comes after every answer, refusals included."""
+    response.headers.update(rate_headers(request))
+    observe.end(request, response)
 
 
 async def admit(request: Request) -> None:
@@ -47,7 +60,7 @@ async def admit(request: Request) -> None:
         await exchange.limiter.admit(request)
 
 
-async def check_body(request: Request) -> None:
+def check_body(request: Request) -> None:
     """Refuse a body that is too long for its route, or not declared as JSON."""
     if not request.body:
         return
@@ -60,20 +73,16 @@ async def check_body(request: Request) -> None:
         )
 
 
-async def add_rate_headers(request: Request, response: HTTPResponse) -> None:
-    """Say what is left of the limits."""
-    response.headers.update(rate_headers(request))
-
-
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:
     """Answer any error in the one public shape; never a stack trace."""
     known = _as_api_error(error)
+    name = observe.request_id(request)
     if known.status == 500:
-        logger.error("request %s failed", request.id, exc_info=error)
+        logger.error("request failed", exc_info=error, extra={"request_id": name})
     headers = known.headers
     if isinstance(error, MethodNotAllowed):
         headers |= {"Allow": _allowed(request)}
-    body = known.body() | {"request_id": str(request.id)}
+    body = known.body() | {"request_id": name}
     return json_bytes(dump(body), known.status, headers)
 
 

@@ -38,11 +38,14 @@ async def submit_order(request: Request) -> HTTPResponse:
     exchange: Exchange = request.app.ctx.exchange
     try:
         body = read_order(read_json(request.body), request.headers.get("Idempotency-Key"))
-    except ApiError:
+    except ApiError as error:
+        exchange.metrics.orders_rejected(error.code).inc()
         await exchange.limiter.admit(request)
         raise
+    request.ctx.order_id = body.order_id  # for the log line of this request
     await exchange.limiter.admit(request, body.client_id)
     submitted = await trading.submit(exchange, body)
+    request.ctx.order_id = submitted.order.order_id
     answer = submitted_json(submitted.order, submitted.trades)
     # The order is durable whatever becomes of the feed: then it is answered without the book.
     top = await exchange.top_of_book(submitted.order.instrument, submitted.sequence)
@@ -86,6 +89,7 @@ async def _submit_one(
     """Return what `POST /orders` would answer, but for the book, and its status."""
     try:
         if isinstance(body, ApiError):
+            exchange.metrics.orders_rejected(body.code).inc()
             raise body
         if body.client_id in refusals:
             raise refusals[body.client_id]

@@ -24,6 +24,7 @@ from workers.adapters.lookups import Lookups
 from workers.core.depth import DepthDelta
 from workers.core.messages import RESTING
 from workers.core.records import Changes, TradeRecord
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -148,14 +149,18 @@ class Relay:
     """Every connection of this process, and the channels they are on."""
 
     def __init__(
-        self, books: dict[str, Book], histories: dict[str, History], lookups: Lookups
+        self,
+        books: dict[str, Book],
+        histories: dict[str, History],
+        lookups: Lookups,
+        metrics: Metrics,
     ) -> None:
         self._books = books
         self._histories = histories
         self._lookups = lookups
+        self._metrics = metrics
         self._channels: dict[tuple[Kind, str], Channel] = {}
         self.connections: set[Connection] = set()
-        self._behind: set[Connection] = set()
 
     def channel(self, kind: Kind, instrument: str) -> Channel:
         """Return a channel."""
@@ -167,10 +172,14 @@ class Relay:
     def add(self, connection: Connection) -> None:
         """Take a connection in."""
         self.connections.add(connection)
+        self._metrics.websocket_connections.inc()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that is closed."""
-        self.connections.discard(connection)
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        self._metrics.websocket_connections.dec()
         for channel in list(connection.channels):
             self.unsubscribe(connection, channel)
 
@@ -243,10 +252,12 @@ class Relay:
     def _catch_up(self, connection: Connection) -> None:
         if connection.buffered <= BUFFER_BYTES_LOW:
             connection.behind_since = 0.0
+            self._metrics.websocket_clients_resynced.inc()
             for channel in list(connection.channels):
                 self._start(connection, channel)
         elif time.monotonic() - connection.behind_since > BEHIND_S_MAX:
             logger.info("closing a WebSocket that does not keep up")
+            self._metrics.websocket_clients_dropped.inc()
             connection.ws.fail_connection(TRY_AGAIN_LATER, "too slow: reconnect")
             self.remove(connection)
 

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 stream = Blueprint("stream")
 
 REQUEST_ID_LENGTH_MAX = 64
+# Messages that submit an order.
+ORDER_TYPES = ("order", "limit", "market")
 
 
 @stream.websocket("/stream")  # type: ignore[untyped-decorator]
@@ -74,7 +76,7 @@ class Asked:
             self.fields = read_message(payload)
             self.request_id = _request_id(self.fields.get("request_id"))
             match self.fields.get("type"):
-                case "order" | "limit" | "market":
+                case str(kind) if kind in ORDER_TYPES:
                     self.body = read_order_message(self.fields)
                 case "cancel":
                     _known_fields(self.fields, "order_id", "instrument", "client_id")
@@ -138,6 +140,7 @@ class Session:
         while self._inbox:
             messages = [Asked(payload) for payload in self._inbox]
             self._inbox.clear()
+            self._exchange.metrics.websocket_messages.inc(len(messages))
             allowed = await self._admit(messages)
             await self._locate(messages)
             for message in messages:
@@ -186,6 +189,8 @@ class Session:
     def _handle(self, message: Asked) -> None:
         """Do what a message asks; orders and cancels go on in tasks. Raises ApiError."""
         if message.error is not None:
+            if message.fields.get("type") in ORDER_TYPES:
+                self._exchange.metrics.orders_rejected(message.error.code).inc()
             raise message.error
         if message.body is not None:
             self._start(self._order(message, message.body))

@@ -23,6 +23,7 @@ from workers.core.codec import Reply, decode_replies, encode_request
 from workers.core.instruments import Instrument
 from workers.core.messages import FINAL, CancelOrder, Command, SubmitOrder
 from workers.core.records import OrderRecord
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -64,12 +65,14 @@ class Submitter:
         lookups: Lookups,
         timeout_ms: int,
         in_flight_max: int,
+        metrics: Metrics,
     ) -> None:
         self._reply_to = reply_channel(edge_id)
         self._writer = writer
         self._lookups = lookups
         self._timeout_ms = timeout_ms
         self._in_flight_max = in_flight_max
+        self._metrics = metrics
         self._correlations = itertools.count(1)
         self._pending: dict[int, Pending] = {}
         # The instrument of each order that waits for its answer, by order_id.
@@ -78,11 +81,6 @@ class Submitter:
         self._stopping = False
         self._sender: asyncio.Task[None] | None = None
         self._resolver: asyncio.Task[None] | None = None
-
-    @property
-    def in_flight(self) -> int:
-        """How many commands wait for their answer."""
-        return len(self._pending)
 
     def instrument_of(self, order_id: str) -> str | None:
         """Return the instrument of an order that is on its way; None for any other."""
@@ -104,19 +102,21 @@ class Submitter:
         if isinstance(command, CancelOrder):
             limit += limit // 4
         if self._stopping or len(self._pending) >= limit:
-            answer.set_exception(_stopping() if self._stopping else _overloaded())
+            answer.set_exception(_stopping() if self._stopping else self._overloaded("in_flight"))
             return answer
         correlation = next(self._correlations)
         timer = loop.call_later(self._timeout_ms / 1000, _expire, answer)
 
         def settled(answer: "asyncio.Future[Answer]") -> None:
             timer.cancel()
+            self._metrics.commands_in_flight.dec()
             self._pending.pop(correlation, None)
             if isinstance(command, SubmitOrder):
                 self._sent.pop(command.order_id, None)
             answer.exception()  # seen, also when the client went away and nobody waits for it
 
         answer.add_done_callback(settled)
+        self._metrics.commands_in_flight.inc()
         self._pending[correlation] = Pending(instrument, command, answer)
         request = encode_request(
             command,
@@ -181,7 +181,7 @@ class Submitter:
                     )
                     for (correlation, _), result in zip(piece, results, strict=True):
                         if result.refused:
-                            self._refuse(correlation, _overloaded())
+                            self._refuse(correlation, self._overloaded("lag"))
                         elif result.first_order_id is not None:
                             self._settle(correlation, Repeat(result.first_order_id))
                 except Unavailable as error:
@@ -196,6 +196,12 @@ class Submitter:
         pending = self._pending.get(correlation)
         if pending is not None and not pending.answer.done():
             pending.answer.set_exception(error)
+
+    def _overloaded(self, cause: str) -> ApiError:
+        self._metrics.overload_refusals(cause).inc()
+        return ApiError(
+            "overloaded", "too many orders are waiting, this one was not applied: try again shortly"
+        )
 
     def _settle(self, correlation: int, answer: Answer) -> None:
         pending = self._pending.get(correlation)
@@ -227,12 +233,6 @@ class Submitter:
 def _expire(answer: "asyncio.Future[Answer]") -> None:
     if not answer.done():
         answer.set_exception(NoReply())
-
-
-def _overloaded() -> ApiError:
-    return ApiError(
-        "overloaded", "too many orders are waiting, this one was not applied: try again shortly"
-    )
 
 
 def _stopping() -> ApiError:

@@ -1,5 +1,6 @@
 """Whether the exchange is well."""
 
+import logging
 import time
 from collections.abc import Awaitable
 
@@ -9,6 +10,8 @@ from api.exchange import Exchange
 from api.responses import json_bytes
 from api.schemas import dump, timestamp
 from workers.adapters.errors import AdapterError
+
+logger = logging.getLogger(__name__)
 
 system = Blueprint("system")
 
@@ -56,8 +59,17 @@ async def readyz(request: Request) -> HTTPResponse:
         await exchange.reader.ping()
     except AdapterError as error:
         missing.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    _log_change(request, missing)
     status = "not ready" if missing else "ready"
     return json_bytes(dump({"status": status, "missing": missing}), 503 if missing else 200)
+
+
+def _log_change(request: Request, missing: list[str]) -> None:
+    """Log that this process became ready, or stopped being so and why."""
+    context = request.app.ctx
+    if getattr(context, "was_ready", None) != (not missing):
+        context.was_ready = not missing
+        logger.info("not ready: " + "; ".join(missing) if missing else "ready")
 
 
 async def _check(answer: Awaitable[object]) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from api.errors import ApiError, unknown_order
 from api.exchange import Exchange
+from api.observe import Submission
 from api.schemas import OrderBody, check_sizes, order_json
 from api.submit import Answer, NoReply, Repeat
 from workers.adapters.errors import AdapterError
@@ -35,9 +36,15 @@ async def submit(exchange: Exchange, body: OrderBody) -> Submitted:
     Runs without a pause until the order is on its way, so that orders enter the book in the order
     of the calls. Raises ApiError.
     """
-    instrument = exchange.instruments.get(body.instrument)
-    check_sizes(body, instrument)
-    command = SubmitOrder(
+    exchange.metrics.orders_received(body.type, body.side).inc()
+    with Submission(exchange.metrics):
+        instrument = exchange.instruments.get(body.instrument)
+        check_sizes(body, instrument)
+        return await _submit(exchange, instrument, _command(body))
+
+
+def _command(body: OrderBody) -> SubmitOrder:
+    return SubmitOrder(
         order_id=body.order_id or make_order_id(),
         client_id=body.client_id,
         side=body.side,
@@ -49,11 +56,6 @@ async def submit(exchange: Exchange, body: OrderBody) -> Submitted:
         time_us=0,
         deadline_us=0,
     )
-    try:
-        return await _submit(exchange, instrument, command)
-    except AdapterError as error:
-        # It was sent. Whatever failed since then, nobody may call it not applied.
-        raise _unknown_outcome(command.order_id) from error
 
 
 async def cancel(exchange: Exchange, order_id: str, name: str | None) -> OrderRecord:
@@ -93,6 +95,14 @@ def make_order_id() -> str:
 
 
 async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:
+    try:
+        return await _send(exchange, instrument, command)
+    except AdapterError as error:
+        # It was sent. Whatever failed since then, nobody may call it not applied.
+        raise _unknown_outcome(command.order_id) from error
+
+
+async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:
     """Send an order, and once more when Redis remembers its key and PostgreSQL does not."""
     try:
         answer = await exchange.submitter.submit(instrument, command)

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 from sanic import Sanic
 
@@ -12,7 +13,7 @@ from workers.settings import Settings
 @cache
 def served() -> frozenset[tuple[str, str]]:
     """Return method and path of every HTTP route, WebSockets as `websocket`."""
-    app = create_app(Settings("postgresql://nowhere", "redis://nowhere"))
+    app = create_app(Settings("postgresql://nowhere", "redis://nowhere"), Path("nowhere"))
     try:
         return frozenset(
             (

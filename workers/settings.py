@@ -42,6 +42,10 @@ class Settings:
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
     drain_ms: int = 0
     log_level: str = "info"
+    # auto: text in a terminal, else json.
+    log_format: str = "auto"
+    # Where the matcher serves its metrics; 0: nowhere.
+    metrics_port: int = 0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -78,6 +82,8 @@ class Settings:
             proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
             drain_ms=_integer(env, "EXCHANGE_DRAIN_MS", cls.drain_ms, 0, 60_000),
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
+            log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),
+            metrics_port=_integer(env, "METRICS_PORT", cls.metrics_port, 0, 65_535),
         )
 
 
@@ -85,6 +91,7 @@ ENVIRONMENTS = ("development", "production")
 # In development replays and benchmarks come from one address; in production nobody needs as much.
 RATE_LIMIT_PRODUCTION = 10_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from api.limits import Limiter, limited_address
 from workers.adapters.errors import AdapterError
 from workers.adapters.limits import Check, RateLimits
 from workers.core.channels import rate_key
+from workers.metrics import Metrics
 
 HOUR_MS = 3_600_000
 IP, CLIENT, OTHER = rate_key("ip", "1.2.3.4"), rate_key("client", "a"), rate_key("client", "b")
@@ -67,7 +68,7 @@ async def test_an_allowance_comes_back_and_its_key_goes_away(redis_url: str) -> 
 
 
 async def test_everybody_who_asks_at_once_gets_an_answer_in_turn(limits: RateLimits) -> None:
-    limiter = Limiter(limits, 10)
+    limiter = Limiter(limits, 10, Metrics())
     verdicts = await asyncio.gather(*(limiter.take("1.2.3.4", "a") for _ in range(600)))
     assert [verdict is not None and verdict.allowed for verdict in verdicts] == (
         [True] * 10 + [False] * 590
@@ -78,7 +79,7 @@ async def test_without_redis_everything_passes() -> None:
     limits = RateLimits("redis://127.0.0.1:1/0", HOUR_MS, 1)
     with pytest.raises(AdapterError):
         await limits.check([Check([IP], 1)])
-    limiter = Limiter(limits, 1)
+    limiter = Limiter(limits, 1, Metrics())
     assert await limiter.take("1.2.3.4") is None
     await limits.close()
 

@@ -13,6 +13,7 @@ from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.core.codec import Reply
 from workers.core.instruments import Instrument
 from workers.core.records import OrderRecord
+from workers.metrics import Metrics
 
 BTC_USD = Instrument(1, "BTC-USD", "BTC", "USD", 1, 1, "trading")
 BODY = OrderBody(client_id="a", side="buy", type="limit", price="1", quantity="1", order_id="it")
@@ -60,7 +61,9 @@ class Lookups:
 
 def exchange(submitter: Submitter, stored: OrderRecord | Exception | None) -> Any:
     instruments = SimpleNamespace(get=lambda name: BTC_USD)
-    return SimpleNamespace(submitter=submitter, lookups=Lookups(stored), instruments=instruments)
+    return SimpleNamespace(
+        submitter=submitter, lookups=Lookups(stored), instruments=instruments, metrics=Metrics()
+    )
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), OutcomeUnknown("away")], ids=repr)

@@ -26,6 +26,8 @@ Entry = tuple[str, bytes | None]
 
 # Levels written per command while complete depth is published.
 LEVELS_PER_WRITE = 1_000
+# Entries counted one by one when the server itself cannot tell the lag; more is shown as so many.
+LAG_COUNT_MAX = 1_000
 
 
 def parse_position(stream_id: str) -> tuple[int, int]:
@@ -219,6 +221,45 @@ class OrderStream:
     async def _measure_clock(self) -> None:
         seconds, microseconds = await self._writes.time()
         self._clock_offset_us = seconds * 1_000_000 + microseconds - time.time_ns() // 1000
+
+
+class StreamLags:
+    """How far each instrument's matcher is behind its stream."""
+
+    def __init__(self, url: str) -> None:
+        self._client = connect(url)
+
+    async def close(self) -> None:
+        """Close the connection; never fails."""
+        await close(self._client)
+
+    async def read(self, instruments: Sequence[str]) -> dict[str, int]:
+        """Return the entries that are not committed yet, of each instrument that has a stream.
+
+        Of the latest epoch's group: entries it has not read, and those it has not acknowledged.
+        Raises Unavailable, OutcomeUnknown.
+        """
+        lags = {}
+        async with translated():
+            await self._client.ping()  # tells whether it answers, also when there is no instrument
+            for instrument in instruments:
+                try:
+                    groups = await self._client.xinfo_groups(order_stream(instrument))
+                except ResponseError:  # no such stream
+                    continue
+                matchers = [group for group in groups if group["name"].startswith(b"matcher-")]
+                if matchers:
+                    latest = max(matchers, key=lambda group: int(group["name"].rpartition(b"-")[2]))
+                    unread = latest["lag"]
+                    if unread is None:  # the server cannot tell once entries were deleted
+                        unread = await self._count_after(instrument, latest["last-delivered-id"])
+                    lags[instrument] = unread + latest["pending"]
+        return lags
+
+    async def _count_after(self, instrument: str, stream_id: bytes) -> int:
+        start = f"({stream_id.decode()}"
+        entries = await self._client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
+        return len(entries or ())
 
 
 class Append(NamedTuple):

@@ -28,6 +28,7 @@ from workers.core.depth import take_delta
 from workers.core.duplicates import FirstOrder, first_order, judge
 from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
+from workers.matching.observe import BatchObserver
 from workers.matching.ports import Clock, Ledger, Stream
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Loop:
         stream: Stream,
         clock: Clock,
         caution: Caution,
+        observer: BatchObserver,
     ) -> None:
         self._instrument = instrument
         self._engine = engine
@@ -107,6 +109,7 @@ class Loop:
         self._stream = stream
         self._clock = clock
         self._caution = caution
+        self._observer = observer
         self._time_us = last_time_us
         self._names = Names()
         # Committed, but perhaps after a look-up that is still under way: names not forgotten yet.
@@ -226,7 +229,8 @@ class Loop:
         batch.add_events(request, self._engine.apply(command))
 
     def _bury(self, batch: Batch, letter: DeadLetter) -> None:
-        logger.error("%s: dead letter %s: %s", self._instrument, letter.stream_id, letter.error)
+        extra = {"instrument": self._instrument, "epoch": self._epoch}
+        logger.error("dead letter %s: %s", letter.stream_id, letter.error, extra=extra)
         batch.dead_letters.append(letter)
 
     async def _commit(self, matching: "asyncio.Task[None]") -> None:
@@ -238,6 +242,7 @@ class Loop:
                 continue
             # From here to the first await nothing else runs: the batch is taken as it stands.
             batch = self._batch
+            effects = self._observer.take(batch)
             parameters = self._ledger.parameters(batch, self._epoch)
             delta = take_delta(self._engine.book, batch.from_sequence, batch.sequence)
             changes = batch.changes()
@@ -255,10 +260,12 @@ class Loop:
             self._caution.committed(batch)
             self._committed.append(batch)
             self._position = batch.position
+            self._observer.committed(effects)
             # All of this may be lost or doubled without harm: the batch is durable.
             current = await self._stream.publish(
                 batch.position, delta, news, replies, batch.entry_ids
             )
+            self._observer.published(effects)
             if not current:
                 raise StreamLost("the published depth is not the one before this batch")
 

@@ -62,6 +62,7 @@ def test_schemathesis_finds_nothing(exchange: Exchange, tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     named = {f"{operation.method.upper()} {operation.path}" for operation in openapi.TABLE}
+    named.remove("GET /openapi.json")  # it is read, and leaves itself out
     cases = tried(report, named)
     print(table(cases))
     assert named <= {label for label, _ in cases}

@@ -36,6 +36,8 @@ def trade(exchange: Exchange) -> None:
         assert client.post("/orders/order-4/cancel").status == 200
         assert client.order("buy", 1, 11, order_id="order-5").status == 201
         assert client.order("buy", 1, 12, order_id="order-6").status == 201
+        for number in range(1, 7):
+            assert client.order("buy", 1, 12, order_id=f"kept-{number}").status == 201
         assert client.order("sell", 2, 80000, idempotency_key="key-1").status == 201
         assert client.order("buy", 5, client_id="client-C").status == 201
         assert client.order("buy", 1, client_id="client-C").json["order"]["status"] == "rejected"

@@ -80,7 +80,8 @@ def store_orders(tables: psycopg.Connection, lengths: dict[int, int]) -> list[St
         " n, exchange.from_us(at), exchange.from_us(at)"
         " FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[], %s::text[])"
         " AS u(at, i, n, c, s),"
-        " LATERAL (SELECT CASE s WHEN 'filled' THEN 2 WHEN 'partially_filled' THEN 1 ELSE 0 END) AS l(f)",
+        " LATERAL (SELECT CASE s WHEN 'filled' THEN 2 WHEN 'partially_filled' THEN 1 ELSE 0 END)"
+        " AS l(f)",
         list(map(list, zip(*orders, strict=True))),
     )
     tables.execute(

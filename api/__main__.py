@@ -3,19 +3,20 @@
 import os
 import sys
 from functools import partial
+from pathlib import Path
 
 from sanic import Sanic
 from sanic.worker.loader import AppLoader
 
-from api.app import create_app
-from workers.logs import configure
+from api.app import load_app
+from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, folder: Path) -> None:
     """Serve until SIGTERM or SIGINT, in one process or several behind one port."""
     several = settings.web_concurrency > 1
-    loader = AppLoader(factory=partial(create_app, settings))
+    loader = AppLoader(factory=partial(load_app, settings, folder))
     app = loader.load()
     app.prepare(
         host=settings.host,
@@ -37,8 +38,9 @@ def main() -> int:
     except SettingsError as error:
         print(f"web: {error}", file=sys.stderr)
         return 2
-    configure(settings.log_level)
-    serve(settings)
+    # One folder for all of these processes, removed when the last one has ended.
+    with metrics_folder(os.environ) as folder:
+        serve(settings, folder)
     return 0
 
 

@@ -4,29 +4,38 @@ import asyncio
 import logging
 import uuid
 from functools import partial
+from itertools import product
+from pathlib import Path
 
-from sanic import HTTPResponse, Request, Sanic
-from sanic.exceptions import SanicException
+from sanic import Sanic
 
-from api.errors import ApiError
+from api import middleware
+from api.books import Book
+from api.candles import candles
+from api.docs import docs
 from api.exchange import Exchange
 from api.feed import Feed
-from api.history import history
+from api.history import History
 from api.instruments import Instruments
+from api.limits import Limiter
 from api.listing import listing
 from api.market import market
-from api.orders import orders
+from api.metrics import Exporter, exporter
+from api.orders import BATCH_BYTES_MAX, orders
 from api.positions import positions
-from api.responses import json_bytes
-from api.schemas import dump
+from api.relay import Relay
 from api.snapshots import snapshots
+from api.stream import stream
 from api.submit import Submitter
 from api.system import system
 from api.tickers import Tickers
-from workers.adapters.errors import AdapterError, TimedOut
+from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
-from workers.adapters.streams import StreamWriter
+from workers.adapters.streams import StreamLags, StreamWriter
+from workers.logs import configure
+from workers.metrics import Metrics
+from workers.metrics_folder import MetricsFolder, join
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,76 +45,124 @@ DATABASE_CONNECTIONS_MAX = 4
 
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
-    "REQUEST_MAX_SIZE": 16 * 1024,
+    "REQUEST_MAX_SIZE": BATCH_BYTES_MAX,  # the largest there is; see check_body
     "REQUEST_MAX_HEADER_SIZE": 8 * 1024,
     "REQUEST_TIMEOUT": 10,
     "RESPONSE_TIMEOUT": 75,  # above the longest submit timeout: our own answer comes first
     "KEEP_ALIVE_TIMEOUT": 75,
     "GRACEFUL_SHUTDOWN_TIMEOUT": 10.0,
+    "WEBSOCKET_MAX_SIZE": 64 * 1024,
+    "WEBSOCKET_PING_INTERVAL": 20,
+    "WEBSOCKET_PING_TIMEOUT": 20,
     "ACCESS_LOG": False,
     "FALLBACK_ERROR_FORMAT": "json",
     "MOTD": False,
     "TOUCHUP": True,
 }
 
-CODES = {
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    413: "payload_too_large",
-    503: "unavailable",
-}
+
+def load_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
+    """Set a web process up. Here, because each of several behind one port looks it up by name."""
+    configure(settings, "web")
+    return create_app(settings, metrics_folder)
 
 
-def create_app(settings: Settings) -> Sanic:  # type: ignore[type-arg]
+def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts."""
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
-    app.blueprint([orders, listing, market, history, positions, snapshots, system])
-    app.error_handler.add(Exception, answer_error)
-    app.on_request(require_json)
+    app.config.PROXIES_COUNT = settings.proxies_count
+    app.blueprint(
+        [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
+    )
+    middleware.add_to(app)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]
+        join(metrics_folder)
+        metrics = Metrics()
+        for order_type, side in product(("limit", "market"), ("buy", "sell")):
+            metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
         lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
         await lookups.open()
         instruments = Instruments(lookups)
-        writer = StreamWriter(settings.redis_url)
+        writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
         reader = DepthReader(settings.redis_url)
+        limits = RateLimits(
+            settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+        )
         submitter = Submitter(
             edge_id=edge_id,
             writer=writer,
             lookups=lookups,
             timeout_ms=settings.submit_timeout_ms,
             in_flight_max=settings.in_flight_max,
+            metrics=metrics,
         )
+        books: dict[str, Book] = {}
+        histories: dict[str, History] = {}
+        relay = Relay(books, histories, lookups, metrics)
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,
             reader=reader,
+            writer=writer,
+            lookups=lookups,
             instruments=instruments,
             submitter=submitter,
+            relay=relay,
+            books=books,
+            histories=histories,
+            metrics=metrics,
         )
-        app.ctx.exchange = Exchange(submitter, lookups, instruments, feed, reader, Tickers(lookups))
-        app.ctx.writer = writer
+        lags = StreamLags(settings.redis_url)
+        app.ctx.exchange = Exchange(
+            submitter=submitter,
+            lookups=lookups,
+            instruments=instruments,
+            feed=feed,
+            reader=reader,
+            tickers=Tickers(lookups),
+            limiter=Limiter(limits, settings.rate_limit_requests_max, metrics),
+            relay=relay,
+            metrics=metrics,
+        )
+        app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), lags)
+        app.ctx.connections = [
+            app.ctx.exporter,
+            lags,
+            feed,
+            submitter,
+            writer,
+            reader,
+            limits,
+            lookups,
+        ]
         app.ctx.background = [
-            asyncio.create_task(instruments.run()),
-            asyncio.create_task(feed.run()),
+            asyncio.create_task(work)
+            for work in (instruments.run(), feed.run(), feed.beat(), relay.run())
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
+
+    @app.before_server_stop
+    async def drain(app: Sanic) -> None:  # type: ignore[type-arg]
+        """Leave nobody without an answer; everything still runs, and the port is still open."""
+        exchange: Exchange = app.ctx.exchange
+        exchange.stopping = True
+        logger.info("stopping")
+        await asyncio.sleep(settings.drain_ms / 1000)
+        await exchange.submitter.finish()
+        await exchange.relay.close()
 
     @app.after_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
         for task in app.ctx.background:
             task.cancel()
         await asyncio.gather(*app.ctx.background, return_exceptions=True)
-        exchange: Exchange = app.ctx.exchange
-        await exchange.submitter.close()
-        await app.ctx.writer.close()
-        await exchange.reader.close()
-        await exchange.lookups.close()
+        for connection in app.ctx.connections:
+            await connection.close()
 
     return app
 
@@ -115,40 +172,3 @@ def end_with_error(app: Sanic, task: "asyncio.Task[None]") -> None:  # type: ign
     if not task.cancelled():
         logger.critical("a background task ended", exc_info=task.exception())
         app.stop()
-
-
-async def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON."""
-    if request.body and not request.content_type.lower().startswith("application/json"):
-        raise ApiError(
-            "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
-        )
-
-
-async def answer_error(request: Request, error: Exception) -> HTTPResponse:
-    """Answer any error in the one public shape; never a stack trace."""
-    known = _as_api_error(error)
-    if known.status == 500:
-        logger.error("request %s failed", request.id, exc_info=error)
-    return json_bytes(dump(known.body(str(request.id))), known.status, known.headers)
-
-
-def _as_api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, TimedOut):
-        logger.warning("%s", error)
-        return ApiError(
-            "unavailable",
-            "this takes longer than one request may: ask for a shorter range, or try again later",
-        )
-    if isinstance(error, AdapterError):
-        logger.warning("%s", error)
-        return ApiError("unavailable", "the database does not answer: try again shortly")
-    if isinstance(error, SanicException):
-        code = CODES.get(error.status_code)
-        if code is not None:
-            return ApiError(code, str(error))
-        if 400 <= error.status_code < 500:
-            return ApiError("invalid_request", str(error))
-    return ApiError("internal_error", "something went wrong here; it has been logged")

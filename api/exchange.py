@@ -6,13 +6,16 @@ from api.books import Book
 from api.errors import ApiError
 from api.feed import Feed
 from api.instruments import Instruments
+from api.limits import Limiter
+from api.relay import Relay
 from api.submit import Submitter
 from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
+from workers.metrics import Metrics
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exchange:
     """This edge's hands: it submits through one, reads through the others."""
 
@@ -22,6 +25,11 @@ class Exchange:
     feed: Feed
     reader: DepthReader
     tickers: Tickers
+    limiter: Limiter
+    relay: Relay
+    metrics: Metrics
+    # Set first of all when the process is told to stop: from then on it is not ready.
+    stopping: bool = False
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
@@ -34,3 +42,12 @@ class Exchange:
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")
         return book
+
+    async def top_of_book(self, instrument: str, sequence: int) -> bytes | None:
+        """Return the encoded top of a book at `sequence` or later; None when there is none now."""
+        try:
+            book = self.book(instrument)
+            await book.reach(sequence)
+            return book.top()
+        except (TimeoutError, ApiError):
+            return None

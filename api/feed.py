@@ -1,24 +1,49 @@
-"""This process's one subscription: replies to its commands, and the depth of every instrument."""
+"""This process's one subscription: replies to its commands, and what happens to each instrument.
+
+Pub/sub is at most once, and it can die without a word. So every message says what it follows, and a
+gap is filled before anybody is told of what comes behind it: the books from the depth that the
+matcher keeps in Redis, the histories from PostgreSQL. And this process sends itself a heartbeat:
+when it does not come back, the subscription is made anew.
+"""
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 
 from api.books import Book
+from api.history import RECORDS_MAX, History
 from api.instruments import Instruments
+from api.relay import Relay
 from api.submit import Submitter
-from workers.adapters.errors import AdapterError
+from workers.adapters.errors import AdapterError, OutcomeUnknown
+from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, subscribe
-from workers.core.channels import depth_channel, reply_channel
-from workers.core.codec import decode_depth
+from workers.adapters.streams import StreamWriter
+from workers.core.channels import changes_channel, depth_channel, reply_channel
+from workers.core.codec import decode_changes, decode_depth
+from workers.core.depth import DepthDelta
+from workers.core.records import Changes
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 # Between tries while Redis is down.
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0)
+HEARTBEAT = b"heartbeat"
+HEARTBEAT_S = 0.5
+# The same as silence, on a subscription where other messages still come.
+HEARTBEAT_LOST_S = 3.0
+# Between tries to fill a gap while PostgreSQL is down.
+REPAIR_RETRY_S = 0.5
+# How far back a process looks when it starts, so that its clients can resume over a restart.
+START_EVENTS = 2_000
+# Changes that wait while a gap is being filled. Beyond this they are a gap themselves.
+BACKLOG_MAX = 4_096
 
 
 class Feed:
-    """Keeps the books and delivers replies.
+    """Keeps the books and the histories, delivers replies, and tells the relay.
 
     Messages are handled one after another, so a book that was just reset from a snapshot goes on
     with the deltas behind it, and a reply finds the depth that was published before it.
@@ -30,18 +55,33 @@ class Feed:
         edge_id: str,
         redis_url: str,
         reader: DepthReader,
+        writer: StreamWriter,
+        lookups: Lookups,
         instruments: Instruments,
         submitter: Submitter,
+        relay: Relay,
+        books: dict[str, Book],
+        histories: dict[str, History],
+        metrics: Metrics,
     ) -> None:
         self._reply_channel = reply_channel(edge_id)
         self._redis_url = redis_url
         self._reader = reader
+        self._writer = writer
+        self._lookups = lookups
         self._instruments = instruments
         self._submitter = submitter
-        self.books: dict[str, Book] = {}
+        self._relay = relay
+        self.books = books
+        self._histories = histories
+        self._metrics = metrics
+        # Instruments whose history has a gap: what came behind it, and the task that fills it.
+        self._backlogs: dict[str, list[Changes]] = {}
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._heard_at = 0.0
 
     async def run(self) -> None:
-        """Listen for ever; after every loss, resync the books and look unanswered commands up."""
+        """Listen for ever; after every loss, fill the gaps and look unanswered commands up."""
         failures = 0
         while True:
             try:
@@ -49,40 +89,167 @@ class Feed:
                 failures = 0
             except AdapterError as error:
                 logger.warning("feed interrupted: %s", error)
+                self._metrics.feed_reconnects.inc()
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
+
+    async def beat(self) -> None:
+        """Send this process its heartbeat, for ever."""
+        while True:
+            try:
+                await self._writer.beat(self._reply_channel, HEARTBEAT)
+            except AdapterError as error:
+                logger.debug("no heartbeat: %s", error)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def close(self) -> None:
+        """Give up filling gaps."""
+        for task in self._repairs.values():
+            task.cancel()
+        await asyncio.gather(*self._repairs.values(), return_exceptions=True)
 
     async def _listen(self) -> None:
         """Listen until the set of instruments changes. Raises AdapterError."""
         names = await self._instruments.wait_known()
+        handlers: dict[str, Callable[[bytes], None]] = {}
+        depths: dict[str, str] = {}
         for name in names:
             self.books.setdefault(name, Book(name))
-        by_channel = {depth_channel(name): self.books[name] for name in names}
-        messages = subscribe(self._redis_url, [self._reply_channel, *by_channel])
+            self._histories.setdefault(name, History(name))
+            depths[depth_channel(name)] = name
+            handlers[changes_channel(name)] = self._change_handler(name)
+        handlers[self._reply_channel] = self._reply
+        messages = subscribe(self._redis_url, [*handlers, *depths])
         try:
             async for message in messages:
                 if message is None:
+                    self._heard_at = time.monotonic()
+                    logger.info("feed listens to %s", ", ".join(names))
                     for name in names:
                         await self._resync(name)
+                        self._repair(name)
                     self._submitter.look_up(names)
-                elif message[0] == self._reply_channel:
-                    self._submitter.receive(message[1])
+                    continue
+                channel, payload = message
+                if (handler := handlers.get(channel)) is not None:
+                    handler(payload)
                 else:
-                    await self._update(by_channel[message[0]], message[1])
+                    await self._update(depths[channel], payload)
+                if time.monotonic() - self._heard_at > HEARTBEAT_LOST_S:
+                    raise OutcomeUnknown("Redis: our own heartbeat does not come back")
                 if self._instruments.names != names:
                     return
         finally:
             await messages.aclose()
 
-    async def _update(self, book: Book, payload: bytes) -> None:
+    def _reply(self, payload: bytes) -> None:
+        if payload == HEARTBEAT:
+            self._heard_at = time.monotonic()
+        else:
+            self._submitter.receive(payload)
+
+    async def _update(self, name: str, payload: bytes) -> None:
+        book = self.books[name]
         delta = decode_depth(payload)
-        if delta is None:
-            # Another epoch: what the one before did not answer can be found in PostgreSQL.
-            await self._resync(book.instrument)
-            self._submitter.look_up([book.instrument])
-        elif not book.apply(delta):
-            await self._resync(book.instrument)
+        if isinstance(delta, DepthDelta):
+            before = book.sequence
+            if not book.apply(delta):
+                await self._resync(name)
+            elif book.sequence != before:
+                self._relay.delta(name, delta)
+        else:
+            # Another epoch: what the one before did not tell can be found in PostgreSQL.
+            await self._resync(name)
+            self._submitter.look_up([name])
+            history = self._histories[name]
+            if history.sequence > delta:
+                # The database itself went back: an older copy of it was restored.
+                history.start(delta)
+                self._relay.restart(name, "trades", "orders")
+            elif history.sequence < delta:
+                self._repair(name)
 
     async def _resync(self, name: str) -> None:
         """Read complete depth. When it is being published anew right now, a reset will follow."""
-        self.books[name].reset(await self._reader.snapshot(name))
+        book = self.books[name]
+        snapshot = await self._reader.snapshot(name)
+        if snapshot is not None and snapshot.sequence == book.sequence:
+            return  # nothing was missed
+        missed = book.sequence >= 0
+        book.reset(snapshot)
+        if missed:
+            self._metrics.feed_gaps_repaired(name).inc()
+            self._relay.restart(name, "orderbook")
+
+    def _change_handler(self, name: str) -> Callable[[bytes], None]:
+        history = self._histories[name]
+
+        def handle(payload: bytes) -> None:
+            changes = decode_changes(payload)
+            backlog = self._backlogs.get(name)
+            if backlog is None:
+                if changes.sequence <= history.sequence:
+                    return
+                if history.add(changes):
+                    self._relay.changes(name, changes)
+                    return
+                self._repair(name)
+                backlog = self._backlogs[name]
+            if len(backlog) < BACKLOG_MAX:
+                backlog.append(changes)
+
+        return handle
+
+    def _repair(self, name: str) -> None:
+        """Fill the gap behind what a history knows; what comes meanwhile waits its turn."""
+        if name not in self._backlogs:
+            self._backlogs[name] = []
+            self._repairs[name] = asyncio.create_task(self._fill(name))
+
+    async def _fill(self, name: str) -> None:
+        history = self._histories[name]
+        instrument = self._instruments.get(name)
+        while True:
+            fresh = history.sequence < 0
+            try:
+                changes = await self._missed(instrument.instrument_id, history)
+            except AdapterError as error:
+                logger.warning("cannot fill a gap of %s: %s", name, error)
+                await asyncio.sleep(REPAIR_RETRY_S)
+                continue
+            if changes is None:
+                self._relay.restart(name, "trades", "orders")
+            else:
+                history.add(changes)
+                if not fresh:
+                    self._relay.changes(name, changes)
+            if not fresh and (changes is None or changes.sequence > changes.prev_sequence):
+                self._metrics.feed_gaps_repaired(name).inc()
+            backlog = self._backlogs[name]
+            while backlog and self._catch_up(name, history, backlog[0]):
+                backlog.pop(0)
+            if not backlog:
+                del self._backlogs[name]
+                return
+            # What waits has a gap of its own.
+
+    def _catch_up(self, name: str, history: History, changes: Changes) -> bool:
+        """Take in changes that waited; False when there is a gap before them."""
+        if changes.sequence <= history.sequence:
+            return True
+        if not history.add(changes):
+            return False
+        self._relay.changes(name, changes)
+        return True
+
+    async def _missed(self, instrument_id: int, history: History) -> Changes | None:
+        """Read what follows a history; None after starting it anew, when that is too much."""
+        if history.sequence < 0:
+            sequence, _ = await self._lookups.changes(instrument_id, 0, 0)
+            history.start(max(0, sequence - START_EVENTS))
+        sequence, changes = await self._lookups.changes(
+            instrument_id, history.sequence, RECORDS_MAX
+        )
+        if changes is None:
+            history.start(sequence)
+        return changes

@@ -1,57 +1,61 @@
-"""Past trades over HTTP, by intervals of time: analytics and candles."""
+"""What happened lately to each instrument, as this process has heard it: gapless, and bounded."""
 
-from sanic import Blueprint, HTTPResponse, Request
+from collections import deque
+from collections.abc import Iterator
 
-from api.errors import ApiError
-from api.exchange import Exchange
-from api.market_json import aggregate_json, candle_json, vwap_json
-from api.queries import read_instrument, read_interval, read_range
-from api.responses import json_bytes
-from api.schemas import dump, timestamp
-from workers.core.records import Candle
+from workers.core.records import Changes
 
-history = Blueprint("history", url_prefix="/market")
-
-# A week of minutes, about 2 MB of JSON.
-INTERVALS_MAX = 10_000
+# Trades and changed orders kept per instrument, about 0.5 KB each: what a client that was away for
+# a moment can ask for again.
+RECORDS_MAX = 10_000
 
 
-@history.get("/analytics")
-async def analytics(request: Request) -> HTTPResponse:
-    """Return trade aggregates of every interval with trades, and the average over all of them."""
-    about, candles = await _read(request)
-    body = {
-        **about,
-        "aggregates": [aggregate_json(candle) for candle in candles],
-        "overall_vwap": vwap_json(candles),
-    }
-    return json_bytes(dump(body))
+class History:
+    """One instrument's recent changes. `sequence` is -1 until it is known where it starts."""
 
+    def __init__(self, instrument: str) -> None:
+        self.instrument = instrument
+        self.sequence = -1
+        self._batches: deque[Changes] = deque()
+        self._records = 0
 
-@history.get("/candles")
-async def candles(request: Request) -> HTTPResponse:
-    """Return the candle of every interval with trades."""
-    about, candles = await _read(request)
-    return json_bytes(dump({**about, "candles": [candle_json(candle) for candle in candles]}))
+    def start(self, sequence: int) -> None:
+        """Begin anew at `sequence`, knowing nothing of what was before."""
+        self.sequence = sequence
+        self._batches.clear()
+        self._records = 0
 
+    def add(self, changes: Changes) -> bool:
+        """Add what follows. False means a gap, and nothing was added."""
+        if changes.prev_sequence != self.sequence:
+            return False
+        self.sequence = changes.sequence
+        self._batches.append(changes)
+        self._records += _records(changes)
+        # The last one stays, however large: from its start a client can always go on.
+        while self._records > RECORDS_MAX and len(self._batches) > 1:
+            self._records -= _records(self._batches.popleft())
+        return True
 
-async def _read(request: Request) -> tuple[dict[str, object], list[Candle]]:
-    """Return what was asked, and the intervals. Raises ApiError (400, 404)."""
-    exchange: Exchange = request.app.ctx.exchange
-    name = read_instrument(request, exchange).instrument
-    start_us, end_us = read_range(request)
-    interval = read_interval(request)
-    candles = await exchange.lookups.candles(name, start_us, end_us, interval, INTERVALS_MAX + 1)
-    if len(candles) > INTERVALS_MAX:
-        raise ApiError(
-            "invalid_request",
-            f"more than {INTERVALS_MAX} intervals have trades: choose a longer interval or a "
-            "shorter range",
+    def since(self, sequence: int) -> Changes | None:
+        """Return everything after `sequence`; None when that is too long ago, or still to come."""
+        start = self._batches[0].prev_sequence if self._batches else self.sequence
+        if not start <= sequence <= self.sequence:
+            return None
+        batches = [batch for batch in self._batches if batch.sequence > sequence]
+        return Changes(
+            sequence,
+            self.sequence,
+            tuple(
+                trade for batch in batches for trade in batch.trades if trade.sequence > sequence
+            ),
+            tuple(order for batch in batches for order in batch.orders if order[0] > sequence),
         )
-    about: dict[str, object] = {
-        "instrument": name,
-        "start_time": timestamp(start_us),
-        "end_time": timestamp(end_us),
-        "interval_minutes": interval,
-    }
-    return about, candles
+
+    def __reversed__(self) -> Iterator[Changes]:
+        """Yield the batches, newest first."""
+        return reversed(self._batches)
+
+
+def _records(changes: Changes) -> int:
+    return len(changes.trades) + len(changes.orders)

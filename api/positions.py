@@ -12,7 +12,7 @@ from workers.core.units import divide_half_even
 positions = Blueprint("positions", url_prefix="/market/positions")
 
 
-@positions.get("/<client_id:str>")
+@positions.get("/<client_id:str>", unquote=True)
 async def read_positions(request: Request, client_id: str) -> HTTPResponse:
     """Return a client's positions by the average-cost method, also those that are flat again.
 

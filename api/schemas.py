@@ -6,13 +6,20 @@ again as text.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from api.errors import ApiError, invalid
 from workers.core.codec import IDENTIFIER
@@ -44,18 +51,33 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-_DECODER = json.JSONDecoder(
-    parse_float=Number,
-    parse_int=Number,
-    parse_constant=_refuse_constant,
-    object_pairs_hook=_unique_names,
-)
+def _message_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Take the reference's own sample order, whose `type` is first `order` and then `limit`."""
+    types = [value for name, value in pairs if name == "type"]
+    if len(types) == 2 and types.count("order") == 1:
+        types.remove("order")
+        rest = [(name, value) for name, value in pairs if name != "type"]
+        return _unique_names([("type", "order"), ("order_type", types[0]), *rest])
+    return _unique_names(pairs)
 
 
-def read_json(body: bytes) -> dict[str, Any]:
+def _decoder(names: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        parse_float=Number,
+        parse_int=Number,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=names,
+    )
+
+
+_DECODER = _decoder(_unique_names)
+_MESSAGE_DECODER = _decoder(_message_names)
+
+
+def read_json(body: bytes, decoder: json.JSONDecoder = _DECODER) -> dict[str, Any]:
     """Return the JSON object in `body`, with its numbers as text. Raises ApiError (400)."""
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
+        value = decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ApiError("invalid_request", "the body is not UTF-8 text") from error
     except RecursionError as error:
@@ -97,24 +119,71 @@ def _word(value: object) -> object:
     return value if type(value) is str and value.isascii() else ""
 
 
-Identifier = Annotated[str, BeforeValidator(_identifier)]
-Amount = Annotated[int, BeforeValidator(_amount)]
+# What the public description says of these types: it accepts nothing that they refuse. They take
+# some odd spellings more (an exponent, trailing zeros), which nobody needs to be told to send.
+IDENTIFIER_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f"^{IDENTIFIER.pattern}$"}
+AMOUNT_SCHEMA: dict[str, Any] = {
+    "type": ["number", "string"],
+    "exclusiveMinimum": 0,
+    "exclusiveMaximum": 10**12,
+    "multipleOf": 1e-8,
+    "pattern": r"^(?!0(\.0+)?$)(0|[1-9][0-9]{0,11})(\.[0-9]{1,8})?$",
+    "description": (
+        "A JSON number or a decimal string, taken exactly: greater than zero, "
+        "at most 12 digits before the point and 8 after it."
+    ),
+}
+Identifier = Annotated[str, BeforeValidator(_identifier), WithJsonSchema(IDENTIFIER_SCHEMA)]
+Amount = Annotated[int, BeforeValidator(_amount), WithJsonSchema(AMOUNT_SCHEMA)]
+
+_ORDER_SCHEMA: dict[str, Any] = {
+    "description": "An order to buy or sell: a limit order with a price, or a market order without",
+    # How price and type belong together.
+    "oneOf": [
+        {
+            "title": "limit",
+            "required": ["price"],
+            "properties": {"type": {"const": "limit"}, "price": {"type": ["number", "string"]}},
+        },
+        {
+            "title": "market",
+            "properties": {"type": {"const": "market"}, "price": {"type": "null"}},
+        },
+    ],
+}
 
 
 class OrderBody(BaseModel):
     """The body of `POST /orders`. `price` is in ticks, `quantity` in lots."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_ORDER_SCHEMA)
 
-    client_id: Identifier
+    client_id: Annotated[Identifier, Field(description="Whose order it is.")]
     side: Annotated[Literal["buy", "sell"], BeforeValidator(_word)]
     type: Annotated[Literal["limit", "market"], BeforeValidator(_word)]
-    quantity: Amount
-    price: Amount | None = None
+    quantity: Annotated[Amount, Field(description="A multiple of the instrument's lot.")]
+    price: Annotated[
+        Amount | None,
+        Field(
+            description="Of a limit order, a multiple of the instrument's tick. "
+            "A market order has none."
+        ),
+    ] = None
     instrument: Identifier = DEFAULT_INSTRUMENT
-    order_id: Identifier | None = None
-    idempotency_key: Identifier | None = None
+    order_id: Annotated[
+        Identifier | None, Field(description="Absent: the server makes a time-ordered UUID.")
+    ] = None
+    idempotency_key: Annotated[
+        Identifier | None,
+        Field(description="The same key again gives the first result; one order at most."),
+    ] = None
 
+
+# Orders in one batch: bounds the work that one request may ask for.
+BATCH_ORDERS_MAX = 100
+
+# Members of an order message that are not about the order.
+_ENVELOPE = ("type", "order_type", "request_id")
 
 _MESSAGES = {
     "missing": "is required",
@@ -129,9 +198,10 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
     errors += (_error(name, _MESSAGES["extra_forbidden"]) for name in body if not name.isascii())
     fields = {name: value for name, value in body.items() if name.isascii()}
     if header_key is not None:
-        if fields.get("idempotency_key") not in (None, header_key):
+        if fields.get("idempotency_key") is None:
+            fields["idempotency_key"] = header_key
+        elif fields["idempotency_key"] != header_key:
             errors.append(_error("idempotency_key", "differs from the Idempotency-Key header"))
-        fields["idempotency_key"] = header_key
     order: OrderBody | None = None
     try:
         order = OrderBody.model_validate(fields)
@@ -158,6 +228,51 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
     return order
 
 
+def read_message(payload: bytes) -> dict[str, Any]:
+    """Return a WebSocket message, its numbers as text. Raises ApiError (400)."""
+    return read_json(payload, _MESSAGE_DECODER)
+
+
+def read_order_message(fields: Mapping[str, Any]) -> OrderBody:
+    """Validate an order message: `type` is `order`, with `order_type`; or itself the order's type.
+
+    Raises ApiError (400).
+    """
+    body = {name: value for name, value in fields.items() if name not in _ENVELOPE}
+    order_type = fields.get("order_type")
+    if fields.get("type") != "order":
+        if order_type not in (None, fields["type"]):
+            raise invalid("order_type", f"differs from type, {printable(str(fields['type']))}")
+        order_type = fields["type"]
+    if order_type is None:
+        raise invalid("order_type", "is required: limit or market")
+    return read_order(body | {"type": order_type})
+
+
+def read_batch(body: bytes) -> list[OrderBody | ApiError]:
+    """Return the orders of a batch, with the error in place of each that is none.
+
+    Raises ApiError (400) when it is not a batch of 1 to `BATCH_ORDERS_MAX` orders.
+    """
+    fields = read_json(body)
+    items = fields.get("orders")
+    unknown = [_error(name, _MESSAGES["extra_forbidden"]) for name in fields if name != "orders"]
+    if unknown:
+        raise ApiError("invalid_request", f"{unknown[0]['param']} {unknown[0]['msg']}", unknown)
+    if not isinstance(items, list) or not 1 <= len(items) <= BATCH_ORDERS_MAX:
+        raise invalid("orders", f"must be a list of 1 to {BATCH_ORDERS_MAX} orders")
+    return [_read_item(item) for item in items]
+
+
+def _read_item(item: object) -> OrderBody | ApiError:
+    if not isinstance(item, dict):
+        return ApiError("invalid_request", "an order must be a JSON object")
+    try:
+        return read_order(item)
+    except ApiError as error:
+        return error
+
+
 def check_sizes(order: OrderBody, instrument: Instrument) -> None:
     """Raise ApiError (400) unless price and quantity are multiples of tick and lot."""
     errors = []
@@ -172,8 +287,8 @@ def check_sizes(order: OrderBody, instrument: Instrument) -> None:
         raise ApiError("invalid_request", message, errors)
 
 
-def read_identifier(text: str, param: str, location: str) -> str:
-    """Return an identifier of a path or a query. Raises ApiError (400)."""
+def read_identifier(text: object, param: str, location: str) -> str:
+    """Return an identifier of a path, a query or a message. Raises ApiError (400)."""
     try:
         return _identifier(text)
     except ValueError as error:
@@ -258,9 +373,17 @@ def trade_json(trade: TradeRecord) -> dict[str, Any]:
     }
 
 
-def levels_json(levels: list[DepthLevel]) -> list[dict[str, Any]]:
-    """Return the public form of one side's levels, best first, with cumulative quantity."""
-    cumulative = 0
+def submitted_json(order: OrderRecord, trades: Iterable[TradeRecord]) -> dict[str, Any]:
+    """Return the public form of an order and the trades it made on arrival."""
+    return {"order": order_json(order), "trades": [trade_json(trade) for trade in trades]}
+
+
+def levels_json(levels: list[DepthLevel], before_lots: int = 0) -> list[dict[str, Any]]:
+    """Return the public form of one side's levels, best first, with cumulative quantity.
+
+    `before_lots` is the quantity of better levels that are not among them.
+    """
+    cumulative = before_lots
     rows = []
     for price_ticks, quantity_lots in levels:
         cumulative += quantity_lots

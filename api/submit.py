@@ -12,21 +12,33 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.errors import ApiError
 from workers.adapters.errors import AdapterError, OutcomeUnknown, Unavailable
 from workers.adapters.lookups import Lookups
-from workers.adapters.streams import StreamWriter
+from workers.adapters.streams import Append, StreamWriter
 from workers.core.channels import reply_channel
 from workers.core.codec import Reply, decode_replies, encode_request
 from workers.core.instruments import Instrument
 from workers.core.messages import FINAL, CancelOrder, Command, SubmitOrder
 from workers.core.records import OrderRecord
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 # Requests per append: bounds how long one call occupies Redis.
 APPEND_LENGTH_MAX = 512
+
+
+class Repeat(NamedTuple):
+    """The command was not sent: another went out under its idempotency key a short while ago."""
+
+    order_id: str
+
+
+# The matcher's reply; or the order as PostgreSQL holds it; or why neither is needed.
+Answer = Reply | OrderRecord | Repeat
 
 
 @dataclass
@@ -35,7 +47,7 @@ class Pending:
 
     instrument: Instrument
     command: Command
-    answer: "asyncio.Future[Reply | OrderRecord]"
+    answer: "asyncio.Future[Answer]"
 
 
 class NoReply(Exception):
@@ -53,40 +65,58 @@ class Submitter:
         lookups: Lookups,
         timeout_ms: int,
         in_flight_max: int,
+        metrics: Metrics,
     ) -> None:
         self._reply_to = reply_channel(edge_id)
         self._writer = writer
         self._lookups = lookups
         self._timeout_ms = timeout_ms
         self._in_flight_max = in_flight_max
+        self._metrics = metrics
         self._correlations = itertools.count(1)
         self._pending: dict[int, Pending] = {}
-        self._outgoing: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+        # The instrument of each order that waits for its answer, by order_id.
+        self._sent: dict[str, str] = {}
+        self._outgoing: defaultdict[str, list[tuple[int, Append]]] = defaultdict(list)
+        self._stopping = False
         self._sender: asyncio.Task[None] | None = None
         self._resolver: asyncio.Task[None] | None = None
 
-    async def submit(self, instrument: Instrument, command: Command) -> Reply | OrderRecord:
-        """Send `command` and return the reply, or the order as PostgreSQL holds it.
+    def instrument_of(self, order_id: str) -> str | None:
+        """Return the instrument of an order that is on its way; None for any other."""
+        return self._sent.get(order_id)
 
-        Raises ApiError (503) when it was certainly not applied, NoReply when nobody can tell.
+    def send(
+        self, instrument: Instrument, command: Command, *, again: bool = False
+    ) -> "asyncio.Future[Answer]":
+        """Send `command`; return the future of its answer.
+
+        Commands enter an instrument's stream in the order of these calls. `again` sends an order
+        whose idempotency key went out before. The future raises ApiError (503) when the command was
+        certainly not applied, NoReply when nobody can tell.
         """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
         # Cancels may go a little further: they make room.
         limit = self._in_flight_max
         if isinstance(command, CancelOrder):
             limit += limit // 4
-        if len(self._pending) >= limit:
-            raise ApiError("overloaded", "too many orders are waiting: try again shortly")
-        loop = asyncio.get_running_loop()
+        if self._stopping or len(self._pending) >= limit:
+            answer.set_exception(_stopping() if self._stopping else self._overloaded("in_flight"))
+            return answer
         correlation = next(self._correlations)
-        answer: asyncio.Future[Reply | OrderRecord] = loop.create_future()
         timer = loop.call_later(self._timeout_ms / 1000, _expire, answer)
 
-        def settled(answer: "asyncio.Future[Reply | OrderRecord]") -> None:
+        def settled(answer: "asyncio.Future[Answer]") -> None:
             timer.cancel()
+            self._metrics.commands_in_flight.dec()
             self._pending.pop(correlation, None)
+            if isinstance(command, SubmitOrder):
+                self._sent.pop(command.order_id, None)
             answer.exception()  # seen, also when the client went away and nobody waits for it
 
         answer.add_done_callback(settled)
+        self._metrics.commands_in_flight.inc()
         self._pending[correlation] = Pending(instrument, command, answer)
         request = encode_request(
             command,
@@ -94,11 +124,33 @@ class Submitter:
             reply_to=self._reply_to,
             correlation=correlation,
         )
-        self._outgoing[instrument.instrument].append((correlation, request))
+        if isinstance(command, CancelOrder):
+            append = Append("cancel", command.order_id, "", "", request)
+        else:
+            self._sent[command.order_id] = instrument.instrument
+            append = Append(
+                "again" if again else "order",
+                command.order_id,
+                command.client_id,
+                command.idempotency_key,
+                request,
+            )
+        self._outgoing[instrument.instrument].append((correlation, append))
         if self._sender is None or self._sender.done():
             self._sender = loop.create_task(self._send())
-        # Shielded: the command goes on, whoever stops waiting for it.
-        return await asyncio.shield(answer)
+        return answer
+
+    async def submit(
+        self, instrument: Instrument, command: Command, *, again: bool = False
+    ) -> Answer:
+        """Send `command` and wait for its answer; it goes on, whoever stops waiting for it."""
+        return await asyncio.shield(self.send(instrument, command, again=again))
+
+    async def finish(self) -> None:
+        """Take no more commands; return when every one is answered, as long as one may take."""
+        self._stopping = True
+        if self._pending:
+            await asyncio.wait([pending.answer for pending in self._pending.values()])
 
     def receive(self, payload: bytes) -> None:
         """Take in a message of replies."""
@@ -124,27 +176,34 @@ class Submitter:
             for start in range(0, len(requests), APPEND_LENGTH_MAX):
                 piece = requests[start : start + APPEND_LENGTH_MAX]
                 try:
-                    await self._writer.append(instrument, [request for _, request in piece])
+                    results = await self._writer.append(
+                        instrument, [request for _, request in piece]
+                    )
+                    for (correlation, _), result in zip(piece, results, strict=True):
+                        if result.refused:
+                            self._refuse(correlation, self._overloaded("lag"))
+                        elif result.first_order_id is not None:
+                            self._settle(correlation, Repeat(result.first_order_id))
                 except Unavailable as error:
                     logger.warning("%s: %s", instrument, error)
                     for correlation, _ in piece:
-                        self._refuse(correlation)
+                        self._refuse(correlation, _closed(instrument))
                 except OutcomeUnknown as error:
                     # They may be in the stream. Keep waiting; never send them again.
                     logger.warning("%s: append without an answer: %s", instrument, error)
 
-    def _refuse(self, correlation: int) -> None:
+    def _refuse(self, correlation: int, error: ApiError) -> None:
         pending = self._pending.get(correlation)
         if pending is not None and not pending.answer.done():
-            pending.answer.set_exception(
-                ApiError(
-                    "unavailable",
-                    f"{pending.instrument.instrument} does not trade at the moment, "
-                    "nothing was applied: try again shortly",
-                )
-            )
+            pending.answer.set_exception(error)
 
-    def _settle(self, correlation: int, answer: Reply | OrderRecord) -> None:
+    def _overloaded(self, cause: str) -> ApiError:
+        self._metrics.overload_refusals(cause).inc()
+        return ApiError(
+            "overloaded", "too many orders are waiting, this one was not applied: try again shortly"
+        )
+
+    def _settle(self, correlation: int, answer: Answer) -> None:
         pending = self._pending.get(correlation)
         if pending is not None and not pending.answer.done():
             pending.answer.set_result(answer)
@@ -171,6 +230,19 @@ class Submitter:
                 self._settle(correlation, order)
 
 
-def _expire(answer: "asyncio.Future[Reply | OrderRecord]") -> None:
+def _expire(answer: "asyncio.Future[Answer]") -> None:
     if not answer.done():
         answer.set_exception(NoReply())
+
+
+def _stopping() -> ApiError:
+    return ApiError(
+        "unavailable", "this process is stopping and takes no more orders: connect again"
+    )
+
+
+def _closed(instrument: str) -> ApiError:
+    return ApiError(
+        "unavailable",
+        f"{instrument} does not trade at the moment, nothing was applied: try again shortly",
+    )

@@ -1,5 +1,6 @@
 """Whether the exchange is well."""
 
+import logging
 import time
 from collections.abc import Awaitable
 
@@ -10,16 +11,18 @@ from api.responses import json_bytes
 from api.schemas import dump, timestamp
 from workers.adapters.errors import AdapterError
 
+logger = logging.getLogger(__name__)
+
 system = Blueprint("system")
 
 
-@system.get("/livez")
+@system.get("/livez", ctx_counts_itself=True)
 async def livez(request: Request) -> HTTPResponse:
     """Answer while the process can answer at all."""
     return json_bytes(dump({"status": "alive"}))
 
 
-@system.get("/healthz")
+@system.get("/healthz", ctx_counts_itself=True)
 async def healthz(request: Request) -> HTTPResponse:
     """Return the state of each dependency; 503 when one that trading needs is down."""
     exchange: Exchange = request.app.ctx.exchange
@@ -37,11 +40,11 @@ async def healthz(request: Request) -> HTTPResponse:
     return json_bytes(dump(body), 200 if healthy else 503)
 
 
-@system.get("/readyz")
+@system.get("/readyz", ctx_counts_itself=True)
 async def readyz(request: Request) -> HTTPResponse:
     """Say yes only when an order could be accepted, else what is missing."""
     exchange: Exchange = request.app.ctx.exchange
-    missing = []
+    missing = ["this process is stopping"] if exchange.stopping else []
     try:
         if await exchange.lookups.migrated():
             for instrument, matched in await exchange.lookups.instruments():
@@ -56,8 +59,17 @@ async def readyz(request: Request) -> HTTPResponse:
         await exchange.reader.ping()
     except AdapterError as error:
         missing.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+    _log_change(request, missing)
     status = "not ready" if missing else "ready"
     return json_bytes(dump({"status": status, "missing": missing}), 503 if missing else 200)
+
+
+def _log_change(request: Request, missing: list[str]) -> None:
+    """Log that this process became ready, or stopped being so and why."""
+    context = request.app.ctx
+    if getattr(context, "was_ready", None) != (not missing):
+        context.was_ready = not missing
+        logger.info("not ready: " + "; ".join(missing) if missing else "ready")
 
 
 async def _check(answer: Awaitable[object]) -> str:

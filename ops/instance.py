@@ -43,6 +43,7 @@ class Instance:
     def __init__(self, data: Path) -> None:
         self.data = data.expanduser().resolve()
         self.logs = self.data / "logs"
+        self.metrics = self.data / "metrics"
         self._description = self.data / "instance.json"
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
 
@@ -167,7 +168,13 @@ class Run:
             "HOST": self._address.host,
             "PORT": str(self._address.port),
             "PYTHONUNBUFFERED": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(self._instance.metrics),
         }
+        if sys.stdout.isatty() and os.environ.get("LOG_FORMAT") in (None, "", "auto"):
+            # They write to us and not to the terminal, but it is a person who reads.
+            environment["LOG_FORMAT"] = "text"
+        # What earlier runs counted is over.
+        shutil.rmtree(self._instance.metrics, ignore_errors=True)
         supervisor = Supervisor(PROGRAMS, environment, self._output.line, self._describe)
         self._supervisor = supervisor
         stop = asyncio.create_task(self._stop_event.wait())

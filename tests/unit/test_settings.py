@@ -19,6 +19,8 @@ def test_defaults() -> None:
         batch_length_max=256,
         in_flight_max=4_096,
         log_level="info",
+        log_format="auto",
+        metrics_port=0,
     )
 
 
@@ -39,10 +41,15 @@ READ = [
     ("EXCHANGE_IN_FLIGHT_MAX", "10", "in_flight_max", 10),
     ("LOG_LEVEL", "debug", "log_level", "debug"),
     ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+    ("LOG_FORMAT", "JSON", "log_format", "json"),
+    ("LOG_FORMAT", "text", "log_format", "text"),
+    ("METRICS_PORT", "9090", "metrics_port", 9090),
     # Set to nothing is not set: platforms and compose files do that.
     ("HOST", "", "host", "127.0.0.1"),
     ("PORT", "", "port", 3000),
     ("LOG_LEVEL", "", "log_level", "info"),
+    ("LOG_FORMAT", "", "log_format", "auto"),
+    ("METRICS_PORT", "", "metrics_port", 0),
     ("SOMETHING_ELSE", "x", "port", 3000),
 ]
 
@@ -56,6 +63,7 @@ def test_read(variable: str, text: str, setting: str, value: object) -> None:
 INTEGERS = [
     ("PORT", ["-1", "65536"]),
     ("WEB_CONCURRENCY", ["0", "257"]),
+    ("METRICS_PORT", ["-1", "65536"]),
     ("EXCHANGE_SUBMIT_TIMEOUT_MS", ["99", "60001"]),
     ("EXCHANGE_LEASE_MS", ["199", "60001"]),
     ("EXCHANGE_BATCH_LENGTH_MAX", ["0", "4097"]),
@@ -66,6 +74,7 @@ BAD = [
     ("DATABASE_URL", ["", "x", "mysql://db", "Postgres://db", " postgres://db", "redis://cache"]),
     ("REDIS_URL", ["", "x", "http://cache", "postgres://db"]),
     ("LOG_LEVEL", ["x", "verbose", "in fo"]),
+    ("LOG_FORMAT", ["x", "logfmt"]),
     *((variable, texts + NOT_INTEGERS) for variable, texts in INTEGERS),
 ]
 

@@ -149,8 +149,14 @@ class Lookups:
             for name, net, cost, realized, updated_us, last in rows
         ]
 
-    async def changes(self, instrument_id: int, after: int, limit: int) -> Changes:
-        """Return what at most `limit` events after sequence `after` changed, of one moment."""
+    async def changes(
+        self, instrument_id: int, after: int, limit: int
+    ) -> tuple[int, Changes | None]:
+        """Return the sequence that is committed, and what changed after sequence `after`.
+
+        None in its place when more than `limit` events came after it, or when `after` is still to
+        come.
+        """
         parameters = {"instrument_id": instrument_id, "after": after, "limit": limit}
         async with translated(), self._pool.connection() as connection:
             # These two only say how a transaction begins; statements outside of one need none.
@@ -162,12 +168,11 @@ class Lookups:
                 cursor = await connection.execute(sql.query("read_changed_orders"), parameters)
                 orders = await cursor.fetchall()
         sequence = rows[0][0]
-        return Changes(
-            sequence,
-            tuple(_trade(row[1:]) for row in rows if row[1] is not None),
-            tuple((row[0], _order(row[1:])) for row in orders),
-            0 <= sequence - after <= limit,
-        )
+        if not 0 <= sequence - after <= limit:
+            return sequence, None
+        trades = tuple(_trade(row[1:]) for row in rows if row[1] is not None)
+        touched = tuple((row[0], _order(row[1:])) for row in orders)
+        return sequence, Changes(after, sequence, trades, touched)
 
     async def store_book_snapshot(self, instrument_id: int, depth: DepthSnapshot) -> BookSnapshot:
         """Keep `depth`, whose levels are best first. Return it, or the one of the same sequence."""

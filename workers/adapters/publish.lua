@@ -1,4 +1,5 @@
--- Publish a committed batch: depth, replies, and the end of its entries. A zombie publishes nothing.
+-- Publish a committed batch: depth, changes, replies, and the end of its entries. A zombie publishes
+-- nothing.
 --
 -- KEYS[1]  stream  orders:{<instrument>}
 -- KEYS[2]  hash    depth:{<instrument>}: epoch, sequence
@@ -7,9 +8,10 @@
 -- ARGV[1]  epoch of the caller
 -- ARGV[2]  sequence before the batch   ARGV[3]  sequence after it
 -- ARGV[4]  channel of depth deltas     ARGV[5]  the encoded delta
--- ARGV[6]  consumer group              ARGV[7]  first stream entry id to keep
--- ARGV[8]  n, number of changed bids   ARGV[9]  m, of changed asks
--- ARGV[10] r, number of replies        ARGV[11] a, number of entry ids to acknowledge
+-- ARGV[6]  channel of changes          ARGV[7]  the encoded changes
+-- ARGV[8]  consumer group              ARGV[9]  first stream entry id to keep
+-- ARGV[10] n, number of changed bids   ARGV[11] m, of changed asks
+-- ARGV[12] r, number of replies        ARGV[13] a, number of entry ids to acknowledge
 -- then 2n and 2m price_ticks, quantity_lots; 2r channel, encoded replies; a entry ids
 --
 -- Returns 1; 0 when the depth here is not the one before the batch and must be published anew;
@@ -21,8 +23,8 @@ if published > epoch then
 end
 local current = published == epoch and redis.call('HGET', KEYS[2], 'sequence') == ARGV[2]
 local bids, asks, replies, acks =
-    tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local at = 12
+    tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local at = 14
 
 local function set_levels(key, count)
     for _ = 1, count do
@@ -45,12 +47,15 @@ if current then
 else
     at = at + 2 * (bids + asks)
 end
+if ARGV[2] ~= ARGV[3] then
+    redis.call('PUBLISH', ARGV[6], ARGV[7])
+end
 for _ = 1, replies do
     redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
     at = at + 2
 end
 for i = at, at + acks - 1 do
-    redis.call('XACK', KEYS[1], ARGV[6], ARGV[i])
+    redis.call('XACK', KEYS[1], ARGV[8], ARGV[i])
 end
-redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[7])
+redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[9])
 return current and 1 or 0

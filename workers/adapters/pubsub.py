@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from redis.exceptions import RedisError
 
 from workers.adapters.errors import OutcomeUnknown, Unavailable
-from workers.adapters.redis import connect, translated
+from workers.adapters.redis import close, connect, translated
 from workers.core.channels import asks_key, bids_key, depth_key
 from workers.core.codec import decode_snapshot
 from workers.core.depth import DepthSnapshot
 
-# Silence for this long makes us ask whether the connection is still alive: pub/sub dies silently.
-SILENCE_MAX_S = 2.0
+# A subscription on which nothing comes for this long is dead: its owner sends itself heartbeats.
+SILENCE_MAX_S = 3.0
 
 
 async def subscribe(
@@ -19,8 +19,9 @@ async def subscribe(
 ) -> AsyncGenerator[tuple[str, bytes] | None, None]:
     """Yield None once subscribed, then (channel, payload) of each message.
 
-    Ends only by raising: Unavailable before the first yield, OutcomeUnknown after it. It never
-    reconnects by itself, because whoever missed messages must know it.
+    Ends only by raising: Unavailable before the first yield, OutcomeUnknown after it, also when
+    nothing came for `SILENCE_MAX_S`. It never reconnects by itself, because whoever missed messages
+    must know it.
     """
     client = connect(url)
     try:
@@ -33,25 +34,16 @@ async def subscribe(
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis: {error}") from error
         yield None
-        asked = False
         while True:
             try:
-                message = await connection.read_response(
-                    timeout=SILENCE_MAX_S, disconnect_on_error=False
-                )
-                if message is None:
-                    if asked:
-                        raise OutcomeUnknown("Redis: the subscription fell silent")
-                    asked = True
-                    await connection.send_command("PING", check_health=False)
-                    continue
+                message = await connection.read_response(timeout=SILENCE_MAX_S)
             except (RedisError, OSError) as error:
                 raise OutcomeUnknown(f"Redis: {error}") from error
-            asked = False
-            if message[0] == b"message":  # else it is the answer to our ping
-                yield message[1].decode(), message[2]
+            if message is None:
+                raise OutcomeUnknown("Redis: the subscription fell silent")
+            yield message[1].decode(), message[2]
     finally:
-        await client.aclose()
+        await close(client)
 
 
 class DepthReader:
@@ -62,10 +54,7 @@ class DepthReader:
 
     async def close(self) -> None:
         """Close the connection; never fails."""
-        try:
-            await self._client.aclose()
-        except Exception:  # closing a broken connection has nothing left to say
-            pass
+        await close(self._client)
 
     async def ping(self) -> None:
         """Raise Unavailable or OutcomeUnknown unless the server answers."""

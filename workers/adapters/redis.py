@@ -38,6 +38,14 @@ def connect(url: str) -> Redis:
     return client
 
 
+async def close(client: Redis) -> None:
+    """Close a client; never fails."""
+    try:
+        await client.aclose()
+    except Exception:  # closing a broken connection has nothing left to say
+        pass
+
+
 def load_script(client: Redis, name: str) -> AsyncScript:
     """Return a Lua script of this folder.
 

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from workers.adapters.errors import Fenced, StreamLost, Unavailable
-from workers.adapters.redis import connect, load_script, translated
+from workers.adapters.redis import close, connect, load_script, translated
 from workers.core.channels import (
     asks_key,
     bids_key,
+    changes_channel,
     depth_channel,
     depth_key,
+    first_order_key,
     matcher_group,
     order_stream,
 )
@@ -24,6 +26,8 @@ Entry = tuple[str, bytes | None]
 
 # Levels written per command while complete depth is published.
 LEVELS_PER_WRITE = 1_000
+# Entries counted one by one when the server itself cannot tell the lag; more is shown as so many.
+LAG_COUNT_MAX = 1_000
 
 
 def parse_position(stream_id: str) -> tuple[int, int]:
@@ -84,11 +88,8 @@ class OrderStream:
 
     async def close(self) -> None:
         """Close both connections; never fails."""
-        for client in (self._reads, self._writes):
-            try:
-                await client.aclose()
-            except Exception:  # closing a broken connection has nothing left to say
-                pass
+        await close(self._reads)
+        await close(self._writes)
 
     async def read(self, count: int, block_ms: int) -> list[Entry]:
         """Return up to `count` entries after the last ones read; none when nothing came.
@@ -131,10 +132,11 @@ class OrderStream:
         self,
         position: str,
         delta: DepthDelta,
+        changes: bytes,
         replies: Sequence[tuple[str, bytes]],
         entry_ids: Sequence[str],
     ) -> bool:
-        """Publish depth and replies of a committed batch, then acknowledge and trim its entries.
+        """Publish depth, encoded changes and replies of a committed batch, then trim its entries.
 
         Returns False when complete depth must be published anew. Raises Fenced, having done
         nothing, when a later epoch has published already.
@@ -145,6 +147,8 @@ class OrderStream:
             delta.sequence,
             depth_channel(self._instrument),
             encode_delta(delta, self._epoch),
+            changes_channel(self._instrument),
+            changes,
             self._group,
             next_position(position),
             len(delta.bids),
@@ -219,31 +223,107 @@ class OrderStream:
         self._clock_offset_us = seconds * 1_000_000 + microseconds - time.time_ns() // 1000
 
 
-class StreamWriter:
-    """The edge's side: append requests, many at a time."""
+class StreamLags:
+    """How far each instrument's matcher is behind its stream."""
 
     def __init__(self, url: str) -> None:
         self._client = connect(url)
-        self._append = load_script(self._client, "append.lua")
 
     async def close(self) -> None:
         """Close the connection; never fails."""
-        try:
-            await self._client.aclose()
-        except Exception:  # closing a broken connection has nothing left to say
-            pass
+        await close(self._client)
 
-    async def append(self, instrument: str, requests: Sequence[bytes]) -> None:
-        """Append requests in this order, all or none.
+    async def read(self, instruments: Sequence[str]) -> dict[str, int]:
+        """Return the entries that are not committed yet, of each instrument that has a stream.
+
+        Of the latest epoch's group: entries it has not read, and those it has not acknowledged.
+        Raises Unavailable, OutcomeUnknown.
+        """
+        lags = {}
+        async with translated():
+            await self._client.ping()  # tells whether it answers, also when there is no instrument
+            for instrument in instruments:
+                try:
+                    groups = await self._client.xinfo_groups(order_stream(instrument))
+                except ResponseError:  # no such stream
+                    continue
+                matchers = [group for group in groups if group["name"].startswith(b"matcher-")]
+                if matchers:
+                    latest = max(matchers, key=lambda group: int(group["name"].rpartition(b"-")[2]))
+                    unread = latest["lag"]
+                    if unread is None:  # the server cannot tell once entries were deleted
+                        unread = await self._count_after(instrument, latest["last-delivered-id"])
+                    lags[instrument] = unread + latest["pending"]
+        return lags
+
+    async def _count_after(self, instrument: str, stream_id: bytes) -> int:
+        start = f"({stream_id.decode()}"
+        entries = await self._client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
+        return len(entries or ())
+
+
+class Append(NamedTuple):
+    """A request on its way into a stream, and what the script must know about it.
+
+    `again` says that the order may go in although its key was sent before: whoever sends it has
+    looked into PostgreSQL.
+    """
+
+    kind: Literal["order", "again", "cancel"]
+    order_id: str
+    client_id: str
+    idempotency_key: str
+    request: bytes
+
+
+class Appended(NamedTuple):
+    """What became of one request: appended; or refused, because too many wait; or not needed,
+    because `first_order_id` was sent under the same key before.
+    """
+
+    refused: bool = False
+    first_order_id: str | None = None
+
+
+class StreamWriter:
+    """The edge's side: append requests, many at a time.
+
+    `waiting_max` is how many entries may wait in a stream before orders are refused; cancels may go
+    a quarter further. `key_ttl_ms` is how long Redis remembers an idempotency key.
+    """
+
+    def __init__(self, url: str, waiting_max: int, key_ttl_ms: int) -> None:
+        self._client = connect(url)
+        self._append = load_script(self._client, "append.lua")
+        self._head = (waiting_max, waiting_max + waiting_max // 4, key_ttl_ms)
+
+    async def close(self) -> None:
+        """Close the connection; never fails."""
+        await close(self._client)
+
+    async def append(self, instrument: str, requests: Sequence[Append]) -> list[Appended]:
+        """Append requests in this order; return what became of each.
 
         Raises Unavailable when certainly none was appended, OutcomeUnknown when the answer was
         lost: then they may be, and must not be sent again.
         """
+        keys = [order_stream(instrument)]
+        arguments: list[str | int | bytes] = [*self._head]
+        for kind, order_id, client_id, idempotency_key, request in requests:
+            if idempotency_key:
+                keys.append(first_order_key(instrument, client_id, idempotency_key))
+            arguments += (kind, len(keys) if idempotency_key else 0, order_id, request)
         await self._connect()
         async with translated():
-            appended = await self._append([order_stream(instrument)], requests)
-        if appended == -1:
+            results = await self._append(keys, arguments)
+        if results == -1:
             raise Unavailable(f"nobody matches {instrument} at the moment")
+        return [_APPENDED.get(result) or _repeat(result) for result in results]
+
+    async def beat(self, channel: str, payload: bytes) -> None:
+        """Publish a heartbeat. Raises Unavailable, OutcomeUnknown."""
+        async with translated():
+            await self._client.publish(channel, payload)
 
     async def _connect(self) -> None:
         """Connect first, so that a server that is down is a certain refusal."""
@@ -254,3 +334,10 @@ class StreamWriter:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except Exception as error:
             raise Unavailable(f"Redis: {error}") from error
+
+
+_APPENDED = {b"+": Appended(), b"-": Appended(refused=True)}
+
+
+def _repeat(result: bytes) -> Appended:
+    return Appended(first_order_id=result[1:].decode())

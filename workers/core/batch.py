@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from workers.core.codec import Outcome, Reply, Request
@@ -15,7 +16,7 @@ from workers.core.messages import (
     OrderRejected,
     Trade,
 )
-from workers.core.records import TradeRecord, record_order, record_trade
+from workers.core.records import Changes, TradeRecord, record_order, record_trade
 
 
 class Update(NamedTuple):
@@ -55,6 +56,9 @@ class Batch:
         self.orders: list[tuple[int, Order]] = []
         self.updates: dict[int, Update] = {}
         self.trades: list[Trade] = []
+        self.trade_records: list[TradeRecord] = []
+        # Each order touched, by order_no, with the sequence of the last event about it.
+        self.touched: dict[int, tuple[int, Order]] = {}
         self.cancels: list[OrderCancelled] = []
         self.dead_letters: list[DeadLetter] = []
         self.replies: dict[str, list[Reply]] = {}
@@ -80,6 +84,7 @@ class Batch:
                 self.trades.append(event)
                 self.trade_no = event.trade_no
                 self._update(event.maker, event.quantity_lots, event.price_ticks)
+                self.touched[event.maker.order_no] = (event.sequence, event.maker)
                 trades.append(record_trade(self.instrument, event))
             elif kind is CancelRefused:
                 self._reply(request, "not_resting", request.command.order_id)
@@ -97,6 +102,8 @@ class Batch:
                     self.order_no = order.order_no
             self.sequence = event.sequence
         assert order is not None
+        self.touched[order.order_no] = (self.sequence, order)
+        self.trade_records += trades
         reply = Reply(
             request.correlation,
             outcome,
@@ -110,6 +117,16 @@ class Batch:
     def add_refusal(self, request: Request, outcome: Outcome, order_id: str) -> None:
         """Gather the reply to a command that changes nothing."""
         self._reply(request, outcome, order_id)
+
+    def changes(self) -> Changes:
+        """Return what the batch did, as the feed tells it. Orders are as they stand now."""
+        touched = sorted(self.touched.values(), key=itemgetter(0))
+        return Changes(
+            self.from_sequence,
+            self.sequence,
+            tuple(self.trade_records),
+            tuple((sequence, record_order(self.instrument, order)) for sequence, order in touched),
+        )
 
     def _reply(self, request: Request, outcome: Outcome, order_id: str) -> None:
         reply = Reply(request.correlation, outcome, self.sequence, order_id)

@@ -3,6 +3,8 @@
 Keys of one instrument share a hash tag, so Redis Cluster keeps them together on one node.
 """
 
+from typing import Literal
+
 
 def order_stream(instrument: str) -> str:
     """Stream of commands for one instrument."""
@@ -27,6 +29,27 @@ def asks_key(instrument: str) -> str:
 def depth_channel(instrument: str) -> str:
     """Pub/sub channel of depth deltas."""
     return f"depth.{{{instrument}}}"
+
+
+def changes_channel(instrument: str) -> str:
+    """Pub/sub channel of trades and changed orders."""
+    return f"changes.{{{instrument}}}"
+
+
+def first_order_key(instrument: str, client_id: str, idempotency_key: str) -> str:
+    """String: the order_id that was last sent under this idempotency key. A hint that expires.
+
+    Identifiers cannot hold a slash, so no two pairs share a name.
+    """
+    return f"first:{{{instrument}}}/{client_id}/{idempotency_key}"
+
+
+def rate_key(kind: Literal["ip", "client"], name: str) -> str:
+    """String: the time at which this one's allowance is whole again.
+
+    One hash tag for all of them: a script checks several at once.
+    """
+    return f"rate:{{limits}}:{kind}:{name}"
 
 
 def reply_channel(edge_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What travels through Redis, as bytes: requests, replies, depth.
+"""What travels through Redis, as bytes: requests, replies, depth, changes.
 
 JSON, so that an operator can read a stream with redis-cli. Amounts are decimal strings of integers,
 because they may need more than 64 bits. Objects ignore fields they do not know: a newer edge and
@@ -12,7 +12,7 @@ import orjson
 
 from workers.core.depth import DepthDelta, DepthLevel, DepthSnapshot
 from workers.core.messages import CancelOrder, Command, SubmitOrder
-from workers.core.records import OrderRecord, TradeRecord
+from workers.core.records import Changes, OrderRecord, TradeRecord
 from workers.core.units import UNITS_MAX
 
 # The public API's limits on ids, repeated here because a stream may hold what no edge wrote.
@@ -174,6 +174,35 @@ def decode_replies(payload: bytes) -> list[Reply]:
     ]
 
 
+def encode_changes(changes: Changes, epoch: int) -> bytes:
+    """Encode trades and changed orders, and the epoch that publishes them."""
+    return orjson.dumps(
+        {
+            "epoch": epoch,
+            "prev_sequence": changes.prev_sequence,
+            "sequence": changes.sequence,
+            "trades": [_pack(trade, TRADE_AMOUNTS) for trade in changes.trades],
+            "orders": [
+                (sequence, _pack(order, ORDER_AMOUNTS)) for sequence, order in changes.orders
+            ],
+        }
+    )
+
+
+def decode_changes(payload: bytes) -> Changes:
+    """Decode what `encode_changes` made."""
+    fields = orjson.loads(payload)
+    return Changes(
+        fields["prev_sequence"],
+        fields["sequence"],
+        tuple(_unpack(TradeRecord, trade, TRADE_AMOUNTS) for trade in fields["trades"]),
+        tuple(
+            (sequence, _unpack(OrderRecord, order, ORDER_AMOUNTS))
+            for sequence, order in fields["orders"]
+        ),
+    )
+
+
 Record = TypeVar("Record", OrderRecord, TradeRecord)
 
 
@@ -219,11 +248,11 @@ def encode_reset(sequence: int, epoch: int) -> bytes:
     return orjson.dumps({"epoch": epoch, "reset": True, "sequence": sequence})
 
 
-def decode_depth(payload: bytes) -> DepthDelta | None:
-    """Decode a depth message: a delta, or None for a reset."""
+def decode_depth(payload: bytes) -> DepthDelta | int:
+    """Decode a depth message: a delta, or the sequence of a reset."""
     fields = orjson.loads(payload)
     if fields.get("reset"):
-        return None
+        return int(fields["sequence"])
     return DepthDelta(
         fields["prev_sequence"],
         fields["sequence"],

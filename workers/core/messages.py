@@ -14,6 +14,8 @@ Status = Literal["open", "partially_filled", "filled", "cancelled", "rejected"]
 
 # Statuses that never change again.
 FINAL: Final = ("filled", "cancelled", "rejected")
+# Those of orders in the book.
+RESTING: Final = ("open", "partially_filled")
 
 # Reasons that `status_reason` can give.
 NO_LIQUIDITY: Final = "no_liquidity"

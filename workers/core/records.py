@@ -99,16 +99,16 @@ class Position(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What happened after a sequence, and every order it touched as it stands at `sequence`.
+    """What happened to one instrument after `prev_sequence`, up to `sequence`.
 
-    `orders` are pairs of the sequence of the last event that touched the order, and the order.
-    When not `complete`, too much has happened (or less than the caller knew): it holds nothing.
+    `trades` in the order in which they happened. `orders`: each order that was touched, once, as it
+    stands at `sequence`, with the sequence of the last event that touched it; in that order.
     """
 
+    prev_sequence: int
     sequence: int
     trades: tuple[TradeRecord, ...]
     orders: tuple[tuple[int, OrderRecord], ...]
-    complete: bool
 
 
 class BookSnapshot(NamedTuple):

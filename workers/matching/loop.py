@@ -16,11 +16,19 @@ from dataclasses import dataclass, field
 
 from workers.adapters.errors import DataRejected, Fenced, StreamLost
 from workers.core.batch import Batch, DeadLetter, Names
-from workers.core.codec import CodecError, Outcome, Request, decode_request, encode_replies
+from workers.core.codec import (
+    CodecError,
+    Outcome,
+    Request,
+    decode_request,
+    encode_changes,
+    encode_replies,
+)
 from workers.core.depth import take_delta
 from workers.core.duplicates import FirstOrder, first_order, judge
 from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
+from workers.matching.observe import BatchObserver
 from workers.matching.ports import Clock, Ledger, Stream
 
 logger = logging.getLogger(__name__)
@@ -91,6 +99,7 @@ class Loop:
         stream: Stream,
         clock: Clock,
         caution: Caution,
+        observer: BatchObserver,
     ) -> None:
         self._instrument = instrument
         self._engine = engine
@@ -100,6 +109,7 @@ class Loop:
         self._stream = stream
         self._clock = clock
         self._caution = caution
+        self._observer = observer
         self._time_us = last_time_us
         self._names = Names()
         # Committed, but perhaps after a look-up that is still under way: names not forgotten yet.
@@ -219,7 +229,8 @@ class Loop:
         batch.add_events(request, self._engine.apply(command))
 
     def _bury(self, batch: Batch, letter: DeadLetter) -> None:
-        logger.error("%s: dead letter %s: %s", self._instrument, letter.stream_id, letter.error)
+        extra = {"instrument": self._instrument, "epoch": self._epoch}
+        logger.error("dead letter %s: %s", letter.stream_id, letter.error, extra=extra)
         batch.dead_letters.append(letter)
 
     async def _commit(self, matching: "asyncio.Task[None]") -> None:
@@ -231,13 +242,16 @@ class Loop:
                 continue
             # From here to the first await nothing else runs: the batch is taken as it stands.
             batch = self._batch
+            effects = self._observer.take(batch)
             parameters = self._ledger.parameters(batch, self._epoch)
             delta = take_delta(self._engine.book, batch.from_sequence, batch.sequence)
+            changes = batch.changes()
             self._batch = self._open_batch(batch.position)
             self._taken.set()
             commit = asyncio.create_task(self._ledger.commit(parameters))
             await asyncio.sleep(0)  # let it be sent; the database works while we encode
             replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
+            news = encode_changes(changes, self._epoch)
             try:
                 await commit
             except DataRejected as error:
@@ -246,8 +260,12 @@ class Loop:
             self._caution.committed(batch)
             self._committed.append(batch)
             self._position = batch.position
+            self._observer.committed(effects)
             # All of this may be lost or doubled without harm: the batch is durable.
-            current = await self._stream.publish(batch.position, delta, replies, batch.entry_ids)
+            current = await self._stream.publish(
+                batch.position, delta, news, replies, batch.entry_ids
+            )
+            self._observer.published(effects)
             if not current:
                 raise StreamLost("the published depth is not the one before this batch")
 

@@ -33,6 +33,7 @@ class Stream(Protocol):
         self,
         position: str,
         delta: DepthDelta,
+        changes: bytes,
         replies: Sequence[tuple[str, bytes]],
         entry_ids: Sequence[str],
     ) -> bool: ...

@@ -10,7 +10,9 @@ from workers.matching.ports import Ledger, Stream
 logger = logging.getLogger(__name__)
 
 
-async def recover(ledger: Ledger, stream: Stream, standing: Standing) -> MatchingEngine:
+async def recover(
+    instrument: str, ledger: Ledger, stream: Stream, standing: Standing
+) -> MatchingEngine:
     """Rebuild the engine, put the stream at the stored position, publish complete depth.
 
     The lease was taken behind any commit of the old owner, so what is loaded is final.
@@ -26,6 +28,7 @@ async def recover(ledger: Ledger, stream: Stream, standing: Standing) -> Matchin
             "entries after position %s were deleted unread: those orders got no answer and were "
             "never applied",
             standing.position,
+            extra={"instrument": instrument, "epoch": standing.epoch},
         )
     # Replicas resync on this, and edges look up what the last batches may not have answered.
     await stream.publish_depth(take_snapshot(engine.book, engine.sequence))

@@ -10,7 +10,9 @@ from workers.adapters.ledger import Ledger
 from workers.adapters.streams import OrderStream
 from workers.core.instruments import Instrument
 from workers.matching.loop import Caution, Loop
+from workers.matching.observe import BatchObserver
 from workers.matching.recovery import recover
+from workers.metrics import Metrics
 from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,11 @@ class Shard:
     settings: Settings
     instrument: Instrument
     owner: str
+    metrics: Metrics
     _loop: Loop | None = None
     _stopping: bool = False
+    # The last one that was ours.
+    _epoch: int = 0
 
     def stop(self) -> None:
         """Finish what was read, release the lease, and let `run` return."""
@@ -51,17 +56,18 @@ class Shard:
                 if not await self._serve(caution):
                     return
                 failures = 0
-            except Fenced as error:
-                logger.warning("%s: fenced: %s", name, error)
-                return
-            except DataRejected as error:
-                # At once: the caution makes the next epoch tread smaller.
-                logger.error("%s: the database refused a batch: %s", name, error)
             except AdapterError as error:
-                logger.warning(
-                    "%s: recovering after %s: %s",
-                    name, type(error).__name__, error,
-                )  # fmt: skip
+                cause = type(error).__name__
+                extra = {"instrument": name, "epoch": self._epoch, "cause": cause}
+                self.metrics.recoveries(name, cause).inc()
+                if isinstance(error, Fenced):
+                    logger.warning("fenced, lease lost: %s", error, extra=extra)
+                    return
+                if isinstance(error, DataRejected):
+                    # At once: the caution makes the next epoch tread smaller.
+                    logger.error("the database refused a batch: %s", error, extra=extra)
+                    continue
+                logger.warning("recovering after %s: %s", cause, error, extra=extra)
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
 
@@ -75,15 +81,20 @@ class Shard:
         try:
             standing = await ledger.acquire(self.owner)
             if standing is None:
-                logger.info("%s: another matcher holds it, standing by", name)
+                logger.info("another matcher holds it, standing by", extra={"instrument": name})
                 return False
+            self._epoch = standing.epoch
+            extra = {"instrument": name, "epoch": standing.epoch}
+            logger.info("lease taken", extra=extra)
+            self.metrics.matcher_epoch(name).set(standing.epoch)
+            self.metrics.matcher_lease_held(name).set(1)
             stream = OrderStream(self.settings.redis_url, name, standing.epoch)
             try:
-                engine = await recover(ledger, stream, standing)
+                engine = await recover(name, ledger, stream, standing)
                 logger.info(
-                    "%s: trading, epoch %d, sequence %d, %d resting orders, state %s, after %.3f s",
-                    name, standing.epoch, engine.sequence, len(engine.book.orders),
-                    engine.state_hash(), time.monotonic() - began,
+                    "trading, epoch %d, sequence %d, %d resting orders, state %s, after %.3f s",
+                    standing.epoch, engine.sequence, len(engine.book.orders),
+                    engine.state_hash(), time.monotonic() - began, extra=extra,
                 )  # fmt: skip
                 self._loop = Loop(
                     instrument=name,
@@ -96,14 +107,16 @@ class Shard:
                     stream=stream,
                     clock=clock_us,
                     caution=caution,
+                    observer=BatchObserver(self.metrics, name, standing.epoch),
                 )
                 if self._stopping:
                     self._loop.stop()
                 await self._loop.run()
                 await ledger.release(standing.epoch)
-                logger.info("%s: stopped, lease released", name)
+                logger.info("stopped, lease released", extra=extra)
                 return False
             finally:
                 await stream.close()
         finally:
+            self.metrics.matcher_lease_held(name).set(0)
             await ledger.close()

@@ -1,0 +1,114 @@
+"""Rate limits at the edge: who asks, how often, and what the answer says about it."""
+
+import asyncio
+import ipaddress
+import logging
+import math
+from collections.abc import Mapping
+
+from sanic import Request
+
+from api.errors import ApiError
+from workers.adapters.errors import AdapterError
+from workers.adapters.limits import Check, RateLimits, Verdict
+from workers.core.channels import rate_key
+from workers.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+US_PER_S = 1_000_000
+# Checks per call: bounds how long one call occupies Redis.
+CHECKS_MAX = 256
+
+
+class Limiter:
+    """Checks requests against the limits, many at a time: what asks while one call is under way
+    goes together in the next.
+
+    When Redis does not answer, everything passes: orders are refused by their own append, and
+    reading goes on.
+    """
+
+    def __init__(self, limits: RateLimits, requests_max: int, metrics: Metrics) -> None:
+        self._limits = limits
+        self._requests_max = requests_max
+        self._metrics = metrics
+        self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
+        self._checker: asyncio.Task[None] | None = None
+
+    async def take(
+        self, address: str, client_id: str | None = None, cost: int = 1
+    ) -> Verdict | None:
+        """Take `cost` requests from an address and a client; None when nobody could count.
+
+        Verdicts come in the order of the calls.
+        """
+        keys = [rate_key("ip", limited_address(address))]
+        if client_id is not None:
+            keys.append(rate_key("client", client_id))
+        loop = asyncio.get_running_loop()
+        verdict: asyncio.Future[Verdict | None] = loop.create_future()
+        self._waiting.append((Check(keys, cost), verdict))
+        if self._checker is None or self._checker.done():
+            self._checker = loop.create_task(self._check())
+        answer = await verdict
+        if answer is not None and not answer.allowed:
+            self._metrics.rate_limited_requests.inc()
+        return answer
+
+    async def admit(self, request: Request, client_id: str | None = None, cost: int = 1) -> None:
+        """Count an HTTP request; its answer will say what is left. Raises ApiError (429)."""
+        verdict = await self.take(request.client_ip, client_id, cost)
+        if verdict is None:
+            return
+        request.ctx.rate_headers = self.headers(verdict)
+        if not verdict.allowed:
+            raise too_many(verdict)
+
+    def headers(self, verdict: Verdict) -> dict[str, str]:
+        """Return the headers that tell a client where it stands."""
+        return {
+            "RateLimit-Limit": str(self._requests_max),
+            "RateLimit-Remaining": str(verdict.remaining),
+            "RateLimit-Reset": str(math.ceil(verdict.reset_us / US_PER_S)),
+        }
+
+    async def _check(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:CHECKS_MAX], self._waiting[CHECKS_MAX:]
+            try:
+                verdicts: list[Verdict | None] = [
+                    *await self._limits.check([check for check, _ in batch])
+                ]
+            except AdapterError as error:
+                logger.warning("cannot count requests: %s", error)
+                verdicts = [None] * len(batch)
+            for (_, future), verdict in zip(batch, verdicts, strict=True):
+                if not future.done():
+                    future.set_result(verdict)
+
+
+def too_many(verdict: Verdict) -> ApiError:
+    """Return the 429 that says when to come back."""
+    seconds = max(1, math.ceil(verdict.wait_us / US_PER_S))
+    return ApiError(
+        "rate_limited",
+        f"too many requests: try again in {seconds} s",
+        retry_after_s=seconds,
+    )
+
+
+def limited_address(address: str) -> str:
+    """Return what an address is limited as: itself, or the /64 that one owner of IPv6 has."""
+    if ":" not in address:
+        return address
+    try:
+        return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
+    except ValueError:
+        return address
+
+
+def rate_headers(request: Request) -> Mapping[str, str]:
+    """Return the rate headers of a request's answer, none when it was not counted."""
+    headers: Mapping[str, str] = getattr(request.ctx, "rate_headers", {})
+    return headers

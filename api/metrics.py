@@ -1,0 +1,138 @@
+"""GET /metrics: what all processes of this machine counted, and how the exchange stands now."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from sanic import Blueprint, HTTPResponse, Request
+
+from api.books import Book
+from api.exchange import Exchange
+from workers.adapters.errors import AdapterError
+from workers.adapters.streams import StreamLags
+from workers.metrics_folder import MetricsFolder
+
+exporter = Blueprint("metrics")
+
+# How long a scrape waits for PostgreSQL and Redis; without them it still has the rest to tell.
+LOOK_TIMEOUT_S = 0.8
+
+Result = TypeVar("Result")
+
+
+@exporter.get("/metrics", ctx_counts_itself=True)
+async def scrape(request: Request) -> HTTPResponse:
+    """Answer in Prometheus's text format, or in OpenMetrics if that is asked for."""
+    exporter: Exporter = request.app.ctx.exporter
+    body, content_type = await exporter.scrape(request.headers.get("accept", ""))
+    return HTTPResponse(body, content_type=content_type)
+
+
+class Look(Generic[Result]):
+    """Asks a server something that may take for ever: one question at a time, a bounded wait."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Result]]) -> None:
+        self._ask = ask
+        self._asking: asyncio.Task[Result | None] | None = None
+
+    async def result(self) -> Result | None:
+        """Return the answer, or None when there is none in time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._put())
+        # Not cancelled when the time is up: to cancel a query can take longer than the query.
+        done, _ = await asyncio.wait({self._asking}, timeout=LOOK_TIMEOUT_S)
+        return self._asking.result() if done else None
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking}, timeout=LOOK_TIMEOUT_S)
+
+    async def _put(self) -> Result | None:
+        try:
+            return await self._ask()
+        except AdapterError:
+            return None
+
+
+class Exporter:
+    """Puts the counts of the machine and the state of the exchange together."""
+
+    def __init__(self, exchange: Exchange, folder: MetricsFolder, lags: StreamLags) -> None:
+        self._exchange = exchange
+        self._folder = folder
+        self._instruments = Look(exchange.lookups.instruments)
+        self._lags = Look(lambda: lags.read(exchange.instruments.names))
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Return the answer and its content type."""
+        instruments, lags = await asyncio.gather(self._instruments.result(), self._lags.result())
+        state = [
+            _gauge(
+                "dependency_up", "1 if the server answers", ("dependency",),
+                {("postgres",): instruments is not None, ("redis",): lags is not None},
+            ),
+            _gauge(
+                "current_orderbook_depth", "Levels in the order book, `bid` or `ask`",
+                ("instrument", "side"), _levels(self._exchange.feed.books),
+            ),
+        ]  # fmt: skip
+        if instruments is not None:
+            held: dict[tuple[str, ...], float] = {
+                (instrument.instrument,): matched for instrument, matched in instruments
+            }
+            help_text = "1 while a matcher holds the instrument's lease"
+            state.append(_gauge("matcher_lease_held", help_text, ("instrument",), held))
+        if lags is not None:
+            lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
+            help_text = "Stream entries that are not committed yet"
+            state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
+        encode, content_type = choose_encoder(accept)
+        registry = CollectorRegistry()
+        registry.register(Collected(self._folder, state))
+        # In a thread: it reads a few files and takes milliseconds, in which orders need not wait.
+        return await asyncio.to_thread(encode, registry), content_type
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await self._instruments.close()
+        await self._lags.close()
+
+
+class Collected:
+    """Counts of the folder, and gauges in place of the folder's own of the same name."""
+
+    def __init__(self, folder: MetricsFolder, state: list[Metric]) -> None:
+        self._folder = folder
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every metric once."""
+        known = {metric.name for metric in self._state}
+        yield from (metric for metric in self._folder.collect() if metric.name not in known)
+        yield from self._state
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: what there is, is known when it is asked for."""
+        return []
+
+
+def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
+    rows: dict[tuple[str, ...], float] = {}
+    for name, book in books.items():
+        if (counts := book.level_counts()) is not None:
+            rows[name, "bid"], rows[name, "ask"] = counts
+    return rows
+
+
+def _gauge(
+    name: str, text: str, labels: tuple[str, ...], rows: Mapping[tuple[str, ...], float]
+) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in rows.items():
+        family.add_metric(values, value)
+    return family

@@ -1,0 +1,110 @@
+"""What every request goes through: limits, checks of its body, and the one shape of errors."""
+
+import logging
+
+from sanic import HTTPResponse, Request, Sanic
+from sanic.exceptions import MethodNotAllowed, SanicException
+
+from api import observe
+from api.errors import ApiError, internal_error, public_error
+from api.exchange import Exchange
+from api.limits import rate_headers
+from api.responses import json_bytes
+from api.schemas import dump
+from workers.adapters.errors import AdapterError
+
+logger = logging.getLogger(__name__)
+
+# Of every request but those that say otherwise.
+BODY_BYTES_MAX = 16 * 1024
+
+METHODS = ("GET", "POST", "DELETE")
+CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "payload_too_large",
+    503: "unavailable",
+}
+
+
+def add_to(app: Sanic) -> None:  # type: ignore[type-arg]
+    """Let every request of `app` go through it."""
+    app.error_handler.add(Exception, answer_error)
+    app.on_request(enter)
+    app.on_response(leave)  # type: ignore[no-untyped-call]
+
+
+async def enter(request: Request) -> None:
+    """Do what comes before every handler. Raises ApiError."""
+    observe.begin(request)
+    await admit(request)
+    check_body(request)
+
+
+async def leave(request: Request, response: HTTPResponse) -> None:
+    """Do what comes after every answer, refusals included."""
+    response.headers.update(rate_headers(request))
+    observe.end(request, response)
+
+
+async def admit(request: Request) -> None:
+    """Count a request against the limits of its address. Raises ApiError (429).
+
+    Orders count for their client, too: their handlers do it when they know whose they are. Those
+    who watch over the process are not counted.
+    """
+    route = request.route
+    if route is not None and not getattr(route.ctx, "counts_itself", False):
+        exchange: Exchange = request.app.ctx.exchange
+        await exchange.limiter.admit(request)
+
+
+def check_body(request: Request) -> None:
+    """Refuse a body that is too long for its route, or not declared as JSON."""
+    if not request.body:
+        return
+    most = getattr(request.route.ctx, "body_bytes_max", BODY_BYTES_MAX) if request.route else 0
+    if len(request.body) > most:
+        raise ApiError("payload_too_large", f"send at most {most} bytes")
+    if not request.content_type.lower().startswith("application/json"):
+        raise ApiError(
+            "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
+        )
+
+
+async def answer_error(request: Request, error: Exception) -> HTTPResponse:
+    """Answer any error in the one public shape; never a stack trace."""
+    known = _as_api_error(error)
+    name = observe.request_id(request)
+    if known.status == 500:
+        logger.error("request failed", exc_info=error, extra={"request_id": name})
+    headers = known.headers
+    if isinstance(error, MethodNotAllowed):
+        headers |= {"Allow": _allowed(request)}
+    body = known.body() | {"request_id": name}
+    return json_bytes(dump(body), known.status, headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods that the path of a 405 has. Sanic itself does not always know them."""
+    methods = []
+    for method in METHODS:
+        try:
+            request.app.router.get(request.path, method, request.headers.get("host"))
+        except SanicException:
+            continue
+        methods.append(method)
+    return ", ".join(methods)
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError | AdapterError):
+        return public_error(error)
+    if isinstance(error, SanicException):
+        code = CODES.get(error.status_code)
+        if code is not None:
+            return ApiError(code, str(error))
+        if 400 <= error.status_code < 500:
+            return ApiError("invalid_request", str(error))
+    return internal_error()

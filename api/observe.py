@@ -1,0 +1,81 @@
+"""What the edge says of itself: counts and durations of requests, and a log line for each."""
+
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+from sanic import HTTPResponse, Request
+from sanic.constants import HTTP_METHODS
+
+from api.errors import ApiError
+from workers.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# Longer names of requests are cut: they are in answers and log lines.
+REQUEST_ID_LENGTH_MAX = 128
+_METHODS = frozenset(map(str, HTTP_METHODS))
+
+
+def begin(request: Request) -> None:
+    """Look at the clock. Before all else, so that what is refused counts."""
+    request.ctx.began = time.perf_counter()
+
+
+def end(request: Request, response: HTTPResponse) -> None:
+    """Count a request, and log it at debug."""
+    metrics: Metrics = request.app.ctx.exchange.metrics
+    # A request that cannot be read never began.
+    seconds = time.perf_counter() - getattr(request.ctx, "began", time.perf_counter())
+    # Never what a client made up: each new label value is kept for ever.
+    route = f"/{request.route.path}" if request.route else "unknown"
+    method = request.method if request.method in _METHODS else "other"
+    metrics.http_requests(route, method, response.status).inc()
+    metrics.http_request_seconds(route, method).observe(seconds)
+    if logger.isEnabledFor(logging.DEBUG):
+        _log(request, response.status, seconds)
+
+
+def _log(request: Request, status: int, seconds: float) -> None:
+    # The path alone: a query string may hold anything.
+    extra: dict[str, object] = {
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 3),
+        "request_id": request_id(request),
+        "client_address": request.ip,
+    }
+    order_id = getattr(request.ctx, "order_id", None) or request.match_info.get("order_id")
+    if order_id:
+        extra["order_id"] = order_id
+    logger.debug("%s %s answered %d", request.method, request.path, status, extra=extra)
+
+
+def request_id(request: Request) -> str:
+    """Return the name that the client gave its request, unchanged, or one made for it."""
+    given = request.headers.get("X-Request-ID")
+    return given[:REQUEST_ID_LENGTH_MAX] if given else str(request.id)
+
+
+class Submission:
+    """Times one submitted order and counts its refusal: `with Submission(metrics): ...`."""
+
+    __slots__ = ("_began", "_metrics")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # An outcome that nobody knows is no refusal, and it took its time.
+        if error is None or (isinstance(error, ApiError) and error.code == "unknown_outcome"):
+            self._metrics.order_latency.observe(time.perf_counter() - self._began)
+        elif isinstance(error, ApiError):
+            self._metrics.orders_rejected(error.code).inc()

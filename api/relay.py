@@ -1,0 +1,338 @@
+"""Fan-out: what one process hears of an instrument, written to every client that subscribed.
+
+A frame is encoded once and given to each connection's transport as it is. The transport's buffer is
+the client's queue, and it is bounded: a client that does not keep up is taken off its channels, and
+when it has read what is on its way to it, it gets a fresh start: a snapshot, or a resync. Nobody
+waits for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from sanic.server.websockets.impl import OPEN, WebsocketImplProtocol
+
+from api import frames
+from api.books import Book
+from api.errors import ApiError
+from api.history import History
+from api.schemas import trade_json
+from workers.adapters.errors import AdapterError
+from workers.adapters.lookups import Lookups
+from workers.core.depth import DepthDelta
+from workers.core.messages import RESTING
+from workers.core.records import Changes, TradeRecord
+from workers.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["trades", "orders", "orderbook"]
+KINDS: tuple[Kind, ...] = ("trades", "orders", "orderbook")
+
+# Commands of one client that may wait for their answer: more are left unread.
+ASKED_MAX = 1_024
+# Bytes that may be on their way to one client, beyond a snapshot: a few seconds of a busy market.
+BUFFER_BYTES_MAX = 1 << 20
+# A client that fell behind is caught up when this little is left for it to read.
+BUFFER_BYTES_LOW = 64 * 1024
+# A client that has not caught up for this long is not worth its memory.
+BEHIND_S_MAX = 10.0
+SWEEP_S = 0.05
+# Between tries while the book or the database is not there.
+RETRY_S = 0.2
+# What a resync shows.
+TRADES_SHOWN = 100
+ORDERS_SHOWN = 1_000
+
+# What is said and done when the process stops takes no longer than this.
+CLOSE_S_MAX = 5.0
+
+GOING_AWAY = 1001
+TRY_AGAIN_LATER = 1013
+
+
+class Channel:
+    """One kind of news of one instrument, and the connections that get every frame of it."""
+
+    def __init__(self, kind: Kind, instrument: str) -> None:
+        self.kind: Kind = kind
+        self.instrument = instrument
+        self.name = frames.channel_name(kind, instrument)
+        self.live: set[Connection] = set()
+
+    def publish(self, data: bytes) -> None:
+        """Give frames to every connection that keeps up."""
+        for connection in list(self.live):
+            connection.offer(data)
+
+
+class Connection:
+    """The outgoing half of one WebSocket."""
+
+    def __init__(self, ws: WebsocketImplProtocol) -> None:
+        assert ws.io_proto is not None
+        assert ws.io_proto.transport is not None
+        self.ws = ws
+        self._transport = ws.io_proto.transport
+        # Channels subscribed to; a task while what comes before the live frames is prepared.
+        self.channels: dict[Channel, asyncio.Task[None] | None] = {}
+        self._limit = BUFFER_BYTES_MAX
+        # Since when it has fallen behind; 0 while it keeps up.
+        self.behind_since = 0.0
+        # What its session does for the client now, and how much it has asked for in all.
+        self.under_way: set[asyncio.Task[None]] = set()
+        self.asked = 0
+        self.paused = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the client has still to read (beyond what the kernel holds)."""
+        return int(self._transport.get_write_buffer_size())
+
+    def write(self, data: bytes) -> None:
+        """Write frames, however much waits; nothing once the connection closes."""
+        if self.ws.ws_proto.state is OPEN and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def offer(self, data: bytes) -> None:
+        """Write live frames; when too much waits already, drop these and fall behind."""
+        if self.buffered + len(data) > self._limit:
+            self.fall_behind()
+        else:
+            self.write(data)
+
+    def fall_behind(self) -> None:
+        """Leave every channel until what is on its way has been read."""
+        self.behind_since = self.behind_since or time.monotonic()
+        for channel in self.channels:
+            self.hold(channel)
+
+    def hold(self, channel: Channel) -> None:
+        """Take no more live frames of a channel for now."""
+        channel.live.discard(self)
+        task = self.channels.get(channel)
+        if task is not None:
+            task.cancel()
+            self.channels[channel] = None
+
+    def start_over(self, data: bytes) -> None:
+        """Write what a channel starts with; its size does not count against the client."""
+        self.write(data)
+        self._limit = self.buffered + BUFFER_BYTES_MAX
+
+    async def close(self) -> None:
+        """Say good-bye, and wait for the client to say so, too."""
+        await self.ws.close(GOING_AWAY, "server is stopping")
+        await self.ws.wait_for_connection_lost(CLOSE_S_MAX)
+
+    def hold_reading(self) -> None:
+        """Read no more while commands without an answer, or answers unread, are many."""
+        if not self.paused and (self.asked > ASKED_MAX or self.buffered > BUFFER_BYTES_MAX):
+            self.paused = True
+            self._transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """Read on when little enough is left to do."""
+        if (
+            self.paused
+            and self.asked <= ASKED_MAX // 2
+            and self.buffered <= BUFFER_BYTES_MAX // 2
+            and not self._transport.is_closing()
+        ):
+            self.paused = False
+            self._transport.resume_reading()
+
+
+class Relay:
+    """Every connection of this process, and the channels they are on."""
+
+    def __init__(
+        self,
+        books: dict[str, Book],
+        histories: dict[str, History],
+        lookups: Lookups,
+        metrics: Metrics,
+    ) -> None:
+        self._books = books
+        self._histories = histories
+        self._lookups = lookups
+        self._metrics = metrics
+        self._channels: dict[tuple[Kind, str], Channel] = {}
+        self.connections: set[Connection] = set()
+
+    def channel(self, kind: Kind, instrument: str) -> Channel:
+        """Return a channel."""
+        channel = self._channels.get((kind, instrument))
+        if channel is None:
+            channel = self._channels[kind, instrument] = Channel(kind, instrument)
+        return channel
+
+    def add(self, connection: Connection) -> None:
+        """Take a connection in."""
+        self.connections.add(connection)
+        self._metrics.websocket_connections.inc()
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        self._metrics.websocket_connections.dec()
+        for channel in list(connection.channels):
+            self.unsubscribe(connection, channel)
+
+    def subscribe(
+        self, connection: Connection, channel: Channel, resume_from: int | None = None
+    ) -> None:
+        """Let a connection have a channel's frames from now on, or from a sequence on."""
+        connection.hold(channel)
+        if channel.kind == "orderbook":
+            self._start(connection, channel)
+        elif resume_from is None:
+            connection.channels[channel] = None
+            self._join(connection, channel)
+        elif not self._resume(connection, channel, resume_from):
+            self._start(connection, channel)
+
+    def unsubscribe(self, connection: Connection, channel: Channel) -> None:
+        """Give a connection no more of a channel."""
+        connection.hold(channel)
+        connection.channels.pop(channel, None)
+
+    # What the feed tells.
+
+    def delta(self, instrument: str, delta: DepthDelta) -> None:
+        """Pass a depth delta on, which its book has just applied."""
+        channel = self._channels.get(("orderbook", instrument))
+        if channel is not None and channel.live:
+            channel.publish(frames.delta_frame(instrument, delta))
+
+    def changes(self, instrument: str, changes: Changes) -> None:
+        """Pass trades and changed orders on, which their history has just taken in."""
+        trades = self._channels.get(("trades", instrument))
+        if trades is not None and trades.live and changes.trades:
+            trades.publish(frames.trade_frames(instrument, changes.trades))
+        orders = self._channels.get(("orders", instrument))
+        if orders is not None and orders.live and changes.orders:
+            orders.publish(frames.order_frames(instrument, changes.orders))
+
+    def restart(self, instrument: str, *kinds: Kind) -> None:
+        """Give every client of these channels a fresh start: its frames have a gap."""
+        for kind in kinds:
+            channel = self._channels.get((kind, instrument))
+            if channel is not None:
+                for connection in list(channel.live):
+                    connection.hold(channel)
+                    self._start(connection, channel)
+
+    async def run(self) -> None:
+        """Catch up those who fell behind, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for connection in list(self.connections):
+                connection.go_on_reading()
+                if connection.behind_since:
+                    self._catch_up(connection)
+
+    async def close(self) -> None:
+        """Answer what was asked, then close every connection."""
+        connections = list(self.connections)
+        under_way = [task for connection in connections for task in connection.under_way]
+        if under_way:
+            await asyncio.wait(under_way, timeout=CLOSE_S_MAX)
+        if connections:
+            await asyncio.wait(
+                [asyncio.create_task(connection.close()) for connection in connections]
+            )
+
+    # How a client gets on a channel.
+
+    def _catch_up(self, connection: Connection) -> None:
+        if connection.buffered <= BUFFER_BYTES_LOW:
+            connection.behind_since = 0.0
+            self._metrics.websocket_clients_resynced.inc()
+            for channel in list(connection.channels):
+                self._start(connection, channel)
+        elif time.monotonic() - connection.behind_since > BEHIND_S_MAX:
+            logger.info("closing a WebSocket that does not keep up")
+            self._metrics.websocket_clients_dropped.inc()
+            connection.ws.fail_connection(TRY_AGAIN_LATER, "too slow: reconnect")
+            self.remove(connection)
+
+    def _join(self, connection: Connection, channel: Channel) -> None:
+        if not connection.behind_since:
+            channel.live.add(connection)
+
+    def _resume(self, connection: Connection, channel: Channel, sequence: int) -> bool:
+        """Write what came after `sequence` and join; False when it is not known any more."""
+        history = self._histories.get(channel.instrument)
+        missed = history.since(sequence) if history is not None else None
+        if missed is None:
+            return False
+        connection.start_over(
+            frames.trade_frames(channel.instrument, missed.trades)
+            if channel.kind == "trades"
+            else frames.order_frames(channel.instrument, missed.orders)
+        )
+        connection.channels[channel] = None
+        self._join(connection, channel)
+        return True
+
+    def _start(self, connection: Connection, channel: Channel) -> None:
+        """Prepare a fresh start in a task of its own."""
+        connection.channels[channel] = asyncio.create_task(self._prepare(connection, channel))
+
+    async def _prepare(self, connection: Connection, channel: Channel) -> None:
+        while True:
+            try:
+                if channel.kind == "orderbook":
+                    connection.start_over(await self._books[channel.instrument].frames())
+                    break
+                if await self._resync(connection, channel):
+                    break
+            except (ApiError, AdapterError, KeyError):
+                pass  # no book, no database: not for long
+            await asyncio.sleep(RETRY_S)
+        # No pause since the frames were made, so the next live frame follows on.
+        connection.channels[channel] = None
+        self._join(connection, channel)
+
+    async def _resync(self, connection: Connection, channel: Channel) -> bool:
+        """Write how things are now, and what came while we looked; False to try again."""
+        history = self._histories[channel.instrument]
+        sequence = history.sequence
+        if sequence < 0:
+            return False
+        if channel.kind == "trades":
+            rows = [trade_json(trade) for trade in _newest_trades(history)]
+            data = {"sequence": sequence, "trades": rows}
+        else:
+            page = await self._lookups.list_orders(
+                None, channel.instrument, RESTING, None, ORDERS_SHOWN
+            )
+            rows = [frames.changed_order_json((sequence, order)) for order in page.orders]
+            data = {"sequence": sequence, "orders": rows, "complete": page.next is None}
+        missed = history.since(sequence)
+        if missed is None:
+            return False
+        # The orders may be newer than `sequence`. What follows repeats some of it, and ends where
+        # the live frames begin.
+        connection.start_over(
+            frames.resync_frame(channel.kind, channel.instrument, data)
+            + frames.order_frames(
+                channel.instrument, missed.orders if channel.kind == "orders" else ()
+            )
+        )
+        return True
+
+
+def _newest_trades(history: History) -> Iterator[TradeRecord]:
+    shown = 0
+    for batch in reversed(history):
+        for trade in reversed(batch.trades):
+            yield trade
+            shown += 1
+            if shown == TRADES_SHOWN:
+                return

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.app import _as_api_error
 from api.cursors import decode_cursor, encode_cursor
-from api.errors import ApiError
+from api.errors import ApiError, public_error
 from api.queries import TIME_US_MAX, parse_time
 from tests.builders import unhurried
 from workers.adapters.errors import TimedOut
@@ -106,6 +105,6 @@ def test_a_place_outside_of_time_is_refused() -> None:
 
 
 def test_what_took_too_long_says_what_to_do() -> None:
-    error = _as_api_error(TimedOut("canceling statement due to statement timeout"))
+    error = public_error(TimedOut("canceling statement due to statement timeout"))
     assert error.status == 503
     assert "shorter range" in error.message

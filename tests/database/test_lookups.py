@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.matcher import BTC_USD, ONE, Matcher, cancel, limit, market
-from workers.adapters.errors import DataRejected, TimedOut
+from workers.adapters.errors import DataRejected, TimedOut, Unavailable
 from workers.adapters.ledger import Ledger
 from workers.adapters.lookups import Lookups
 from workers.adapters.postgres import connect, translated
@@ -80,7 +80,8 @@ def store_orders(tables: psycopg.Connection, lengths: dict[int, int]) -> list[St
         " n, exchange.from_us(at), exchange.from_us(at)"
         " FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::bigint[], %s::text[])"
         " AS u(at, i, n, c, s),"
-        " LATERAL (SELECT CASE s WHEN 'filled' THEN 2 WHEN 'partially_filled' THEN 1 ELSE 0 END f)",
+        " LATERAL (SELECT CASE s WHEN 'filled' THEN 2 WHEN 'partially_filled' THEN 1 ELSE 0 END)"
+        " AS l(f)",
         list(map(list, zip(*orders, strict=True))),
     )
     tables.execute(
@@ -470,3 +471,19 @@ async def test_a_statement_that_takes_too_long(database_url: str, lookups: Looku
     async with lookups._pool.connection() as pooled:
         cursor = await pooled.execute("SHOW statement_timeout")
         assert await cursor.fetchone() == ("5s",)
+
+
+async def test_long_questions_leave_room_for_short_ones(
+    lookups: Lookups, tables: psycopg.Connection
+) -> None:
+    with tables.transaction():
+        tables.execute("LOCK TABLE exchange.trades")
+        long = [asyncio.create_task(lookups.candles("BTC-USD", 0, 1, 1, 1)) for _ in range(4)]
+        long += [asyncio.create_task(lookups.ticker("BTC-USD")) for _ in range(4)]
+        # The second, which has no turn, is refused; all the while, orders are answered.
+        done, waiting = await asyncio.wait(long, return_when=asyncio.FIRST_COMPLETED)
+        assert isinstance(done.pop().exception(), Unavailable)
+        assert waiting
+        assert await lookups.order("nobody") is None
+    answers = await asyncio.gather(*long, return_exceptions=True)
+    assert [] in answers

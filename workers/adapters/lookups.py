@@ -1,13 +1,22 @@
 """What the edge reads from PostgreSQL, and the depth snapshots it keeps there."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 
 import sql
+from workers.adapters.errors import Unavailable
 from workers.adapters.ledger import integer_array, list_instruments
-from workers.adapters.postgres import PUBLIC_STATEMENT_TIMEOUT_MS, Pool, make_pool, translated
+from workers.adapters.postgres import (
+    POOL_TIMEOUT_S,
+    PUBLIC_STATEMENT_TIMEOUT_MS,
+    Pool,
+    make_pool,
+    translated,
+)
 from workers.core.depth import DepthSnapshot
 from workers.core.instruments import Instrument
 from workers.core.records import (
@@ -31,6 +40,9 @@ class Lookups:
 
     def __init__(self, url: str, connections_max: int) -> None:
         self._pool: Pool = make_pool(url, ROLE, connections_max, PUBLIC_STATEMENT_TIMEOUT_MS)
+        # Questions about many trades take at most half of the connections: an order's own answer
+        # must not wait for somebody's charts.
+        self._long = asyncio.Semaphore(max(1, connections_max // 2))
 
     async def open(self) -> None:
         """Start connecting; does not wait for a server that is down."""
@@ -108,21 +120,21 @@ class Lookups:
         self, instrument: str, from_us: int, to_us: int, interval_minutes: int, limit: int
     ) -> list[Candle]:
         """Return the first `limit` intervals with trades, oldest first; `to_us` is exclusive."""
-        rows = await self._rows(
-            "candles",
-            {
-                "instrument": instrument,
-                "from_us": from_us,
-                "to_us": to_us,
-                "interval_minutes": interval_minutes,
-                "limit": limit,
-            },
-        )
+        parameters = {
+            "instrument": instrument,
+            "from_us": from_us,
+            "to_us": to_us,
+            "interval_minutes": interval_minutes,
+            "limit": limit,
+        }
+        async with self._long_question():
+            rows = await self._rows("candles", parameters)
         return [Candle(*map(int, row)) for row in rows]
 
     async def ticker(self, instrument: str) -> Ticker:
         """Return the last trade and the last 24 hours of a known instrument."""
-        (row,) = await self._rows("ticker", {"instrument": instrument})
+        async with self._long_question():
+            (row,) = await self._rows("ticker", {"instrument": instrument})
         last, last_us, open_, high, low, quantity, value, trade_count = row
         return Ticker(
             _integer(last), last_us, _integer(open_), _integer(high), _integer(low),
@@ -195,6 +207,18 @@ class Lookups:
     async def migrated(self) -> bool:
         """Return whether the database is the one this code was written for."""
         return await self._rows("migration_head", {}) == [(sql.HEAD,)]
+
+    @asynccontextmanager
+    async def _long_question(self) -> AsyncIterator[None]:
+        """Wait for a turn. Raises Unavailable."""
+        try:
+            await asyncio.wait_for(self._long.acquire(), POOL_TIMEOUT_S)
+        except TimeoutError as error:
+            raise Unavailable("too many long questions are waiting") from error
+        try:
+            yield
+        finally:
+            self._long.release()
 
     async def _rows(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         async with translated(), self._pool.connection() as connection:

@@ -27,6 +27,8 @@ STATEMENT_TIMEOUT_MS = 15_000
 # What the public may ask for at once: nobody's question may hold a connection longer than this.
 PUBLIC_STATEMENT_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
+# Who waits longer than this for a connection is better served by a clear refusal.
+POOL_TIMEOUT_S = 2.0
 
 # Our own conditions (sql/functions/), then the server's by class.
 _BY_SQLSTATE: dict[str, type[AdapterError]] = {
@@ -96,8 +98,7 @@ def make_pool(url: str, role: str, length_max: int, statement_timeout_ms: int) -
         configure=configure,
         min_size=1,
         max_size=length_max,
-        # Longer than this and the caller is better served by a clear refusal.
-        timeout=2.0,
+        timeout=POOL_TIMEOUT_S,
         open=False,
     )
 

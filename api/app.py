@@ -102,7 +102,7 @@ def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: igno
         )
         books: dict[str, Book] = {}
         histories: dict[str, History] = {}
-        relay = Relay(books, histories, lookups, metrics)
+        relay = Relay(books, histories, lookups, metrics, settings.slow_client_ms)
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,

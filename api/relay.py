@@ -37,8 +37,6 @@ ASKED_MAX = 1_024
 BUFFER_BYTES_MAX = 1 << 20
 # A client that fell behind is caught up when this little is left for it to read.
 BUFFER_BYTES_LOW = 64 * 1024
-# A client that has not caught up for this long is not worth its memory.
-BEHIND_S_MAX = 10.0
 SWEEP_S = 0.05
 # Between tries while the book or the database is not there.
 RETRY_S = 0.2
@@ -154,11 +152,13 @@ class Relay:
         histories: dict[str, History],
         lookups: Lookups,
         metrics: Metrics,
+        slow_client_ms: int,
     ) -> None:
         self._books = books
         self._histories = histories
         self._lookups = lookups
         self._metrics = metrics
+        self._behind_s_max = slow_client_ms / 1000
         self._channels: dict[tuple[Kind, str], Channel] = {}
         self.connections: set[Connection] = set()
 
@@ -255,7 +255,7 @@ class Relay:
             self._metrics.websocket_clients_resynced.inc()
             for channel in list(connection.channels):
                 self._start(connection, channel)
-        elif time.monotonic() - connection.behind_since > BEHIND_S_MAX:
+        elif time.monotonic() - connection.behind_since > self._behind_s_max:
             logger.info("closing a WebSocket that does not keep up")
             self._metrics.websocket_clients_dropped.inc()
             connection.ws.fail_connection(TRY_AGAIN_LATER, "too slow: reconnect")

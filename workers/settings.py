@@ -39,6 +39,8 @@ class Settings:
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
+    # How long a WebSocket client that fell behind may take to catch up before it is closed.
+    slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
     drain_ms: int = 0
     log_level: str = "info"
@@ -80,6 +82,9 @@ class Settings:
                 100_000_000,
             ),
             proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
+            slow_client_ms=_integer(
+                env, "EXCHANGE_SLOW_CLIENT_MS", cls.slow_client_ms, 100, 3_600_000
+            ),
             drain_ms=_integer(env, "EXCHANGE_DRAIN_MS", cls.drain_ms, 0, 60_000),
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),

@@ -131,6 +131,7 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
             )
             slow.pause()
             await send(url, orders(1, 10_000))
+            slow.resume()
             async with redis.asyncio.from_url(redis_url) as server:
                 killed = await server.client_kill_filter(_type="pubsub")
                 assert killed >= 2  # both web processes
@@ -147,7 +148,6 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
                 assert follower.snapshots <= 2
                 assert follower.resyncs == 0
 
-            slow.resume()
             await until(lambda: slow.sequence == sequence, "the slow client has caught up")
             assert slow.problems == []
             assert slow.book == shown
@@ -162,3 +162,36 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
             assert all(f.problems == [] for f in everybody)
     finally:
         exchange.stop()
+
+
+async def test_a_client_that_never_reads_is_closed_at_last(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    exchange = Exchange(database_url, redis_url, tmp_path, EXCHANGE_SLOW_CLIENT_MS="300")
+    url = f"http://127.0.0.1:{exchange.port}"
+    try:
+        exchange.start()
+        async with Follower(f"ws://127.0.0.1:{exchange.port}/stream", CHANNELS) as slow:
+            await until(lambda: slow.snapshots, "the first snapshot")
+            slow.pause()
+            for seed in itertools.count():
+                await send(url, orders(seed, 1_000))
+                if await metric(url, "websocket_clients_dropped_total") == 1:
+                    break
+            assert await metric(url, "websocket_connections") == 0
+            slow.resume()
+            await until(lambda: slow.close_code is not None, "the end")
+            assert slow.close_code == 1013
+    finally:
+        exchange.stop()
+
+
+async def metric(url: str, name: str) -> float:
+    """Return the sum of a metric's samples."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as answer:
+        text = await answer.text()
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.split("{")[0].split(" ")[0] == name
+    )

@@ -1,35 +1,35 @@
-"""The web process."""
+"""The web process, or several behind one port."""
 
+import asyncio
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 from sanic import Sanic
-from sanic.worker.loader import AppLoader
 
-from api.app import load_app
+from api.app import create_app
+from api.prefork import Prefork, listening_socket
+from workers.logs import configure
 from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
 
 
 def serve(settings: Settings, folder: Path) -> None:
-    """Serve until SIGTERM or SIGINT, in one process or several behind one port."""
-    several = settings.web_concurrency > 1
-    loader = AppLoader(factory=partial(load_app, settings, folder))
-    app = loader.load()
+    """Serve until SIGTERM or SIGINT."""
+    listener = listening_socket(os.environ)
+    if settings.web_concurrency > 1 and listener is None:
+        asyncio.run(Prefork(settings, folder).run())
+        return
+    app = create_app(settings, folder, one_of_several=listener is not None)
     app.prepare(
-        host=settings.host,
-        port=settings.port,
-        workers=settings.web_concurrency,
-        single_process=not several,
+        host=None if listener else settings.host,
+        port=None if listener else settings.port,
+        sock=listener,
+        single_process=True,
         access_log=False,
         motd=False,
     )
-    if several:
-        Sanic.serve(primary=app, app_loader=loader)
-    else:
-        Sanic.serve_single(primary=app)
+    Sanic.serve_single(primary=app)
 
 
 def main() -> int:
@@ -38,6 +38,7 @@ def main() -> int:
     except SettingsError as error:
         print(f"web: {error}", file=sys.stderr)
         return 2
+    configure(settings, "web")
     # One folder for all of these processes, removed when the last one has ended.
     with metrics_folder(os.environ) as folder:
         serve(settings, folder)

@@ -23,6 +23,7 @@ from api.market import market
 from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
 from api.positions import positions
+from api.prefork import parent_gone
 from api.relay import Relay
 from api.snapshots import snapshots
 from api.stream import stream
@@ -33,7 +34,6 @@ from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.adapters.streams import StreamLags, StreamWriter
-from workers.logs import configure
 from workers.metrics import Metrics
 from workers.metrics_folder import MetricsFolder, join
 from workers.settings import Settings
@@ -61,14 +61,11 @@ LIMITS = {
 }
 
 
-def load_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
-    """Set a web process up. Here, because each of several behind one port looks it up by name."""
-    configure(settings, "web")
-    return create_app(settings, metrics_folder)
+def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool = False) -> Sanic:  # type: ignore[type-arg]
+    """Return the edge, not serving yet; it connects when the server starts.
 
-
-def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: ignore[type-arg]
-    """Return the edge, not serving yet; it connects when the server starts."""
+    `one_of_several`: it stops when the process that started it is gone.
+    """
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.config.PROXIES_COUNT = settings.proxies_count
@@ -145,6 +142,10 @@ def create_app(settings: Settings, metrics_folder: Path) -> Sanic:  # type: igno
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
+        if one_of_several:
+            orphaned = asyncio.create_task(parent_gone())
+            orphaned.add_done_callback(lambda _: app.stop())
+            app.ctx.background.append(orphaned)
 
     @app.before_server_stop
     async def drain(app: Sanic) -> None:  # type: ignore[type-arg]

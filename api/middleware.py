@@ -1,6 +1,7 @@
 """What every request goes through: limits, checks of its body, and the one shape of errors."""
 
 import logging
+from typing import TypeVar
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import MethodNotAllowed, SanicException
@@ -14,6 +15,8 @@ from api.schemas import dump
 from workers.adapters.errors import AdapterError
 
 logger = logging.getLogger(__name__)
+
+Setting = TypeVar("Setting")
 
 # Of every request but those that say otherwise.
 BODY_BYTES_MAX = 16 * 1024
@@ -54,8 +57,7 @@ async def admit(request: Request) -> None:
     Orders count for their client, too: their handlers do it when they know whose they are. Those
     who watch over the process are not counted.
     """
-    route = request.route
-    if route is not None and not getattr(route.ctx, "counts_itself", False):
+    if not _route_says(request, "counts_itself", False):
         exchange: Exchange = request.app.ctx.exchange
         await exchange.limiter.admit(request)
 
@@ -64,13 +66,19 @@ def check_body(request: Request) -> None:
     """Refuse a body that is too long for its route, or not declared as JSON."""
     if not request.body:
         return
-    most = getattr(request.route.ctx, "body_bytes_max", BODY_BYTES_MAX) if request.route else 0
+    most = _route_says(request, "body_bytes_max", BODY_BYTES_MAX)
     if len(request.body) > most:
         raise ApiError("payload_too_large", f"send at most {most} bytes")
     if not request.content_type.lower().startswith("application/json"):
         raise ApiError(
             "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )
+
+
+def _route_says(request: Request, name: str, default: Setting) -> Setting:
+    """Return what a route was declared with (`ctx_<name>=`), also when there is no route."""
+    value: Setting = getattr(request.route.ctx, name, default) if request.route else default
+    return value
 
 
 async def answer_error(request: Request, error: Exception) -> HTTPResponse:

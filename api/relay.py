@@ -127,7 +127,9 @@ class Connection:
 
     def hold_reading(self) -> None:
         """Read no more while commands without an answer, or answers unread, are many."""
-        if not self.paused and (self.asked > ASKED_MAX or self.buffered > BUFFER_BYTES_MAX):
+        if self.paused or self._transport.is_closing():
+            return
+        if self.asked > ASKED_MAX or self.buffered > BUFFER_BYTES_MAX:
             self.paused = True
             self._transport.pause_reading()
 

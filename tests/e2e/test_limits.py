@@ -63,6 +63,11 @@ def test_clients_and_addresses_have_limits(
             ]
             == "19"
         )
+        # So does what does not exist.
+        nowhere = client.request("GET", "/nowhere", None, {"X-Forwarded-For": "10.0.3.3"})
+        assert (nowhere.status, nowhere.headers["ratelimit-remaining"]) == (404, "18")
+        refused = client.request("POST", "/nowhere", {}, {"X-Forwarded-For": "10.0.2.2"})
+        assert (refused.status, refused.json["error"]) == (429, "rate_limited")
         # Those who watch over the process are never refused.
         for _ in range(30):
             assert client.get("/livez").status == 200

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from decimal import Decimal
 from typing import Any, Self
 
@@ -14,10 +15,18 @@ class Follower:
     Written against the public contract alone, with a library that is not the server's.
     """
 
-    def __init__(self, url: str, channels: tuple[str, ...], instrument: str = "BTC-USD") -> None:
+    def __init__(
+        self,
+        url: str,
+        channels: tuple[str, ...],
+        instrument: str = "BTC-USD",
+        *,
+        receive_buffer: int | None = None,
+    ) -> None:
         self.url = url
         self.channels = channels
         self.instrument = instrument
+        self.receive_buffer = receive_buffer
         self.sequence = -1
         self.bids: dict[Decimal, Decimal] = {}
         self.asks: dict[Decimal, Decimal] = {}
@@ -32,7 +41,8 @@ class Follower:
         self._read_on.set()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        connector = aiohttp.TCPConnector(socket_factory=self._socket)
+        self._session = aiohttp.ClientSession(connector=connector)
         self._ws = await self._session.ws_connect(self.url, max_msg_size=0)
         await self._ws.send_json(
             {
@@ -48,6 +58,13 @@ class Follower:
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
         await self._session.close()
+
+    def _socket(self, address: Any) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        if self.receive_buffer is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        return made
 
     def pause(self) -> None:
         """Read nothing more for now."""

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import aiohttp
+import psutil
 import psycopg
 import redis.asyncio
 
@@ -54,6 +55,19 @@ async def send(url: str, orders: list[dict[str, Any]], connections: int = 4) -> 
                 async with session.post(f"{url}/orders/batch", json={"orders": batch}) as answer:
                     results = (await answer.json())["results"]
                     assert {result["status"] for result in results} == {201}, results
+
+        await asyncio.gather(*(work() for _ in range(connections)))
+
+
+async def send_one_by_one(url: str, orders: list[dict[str, Any]], connections: int = 32) -> None:
+    """Send orders in a request each over several connections."""
+    left = iter(orders)
+    async with aiohttp.ClientSession() as session:
+
+        async def work() -> None:
+            for order in left:
+                async with session.post(f"{url}/orders", json=order) as answer:
+                    assert answer.status == 201, await answer.text()
 
         await asyncio.gather(*(work() for _ in range(connections)))
 
@@ -160,6 +174,50 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
             await until(lambda: all(f.sequence == sequence for f in everybody), "all go on")
             assert {str(f.book) for f in everybody} == {str(slow.book)}
             assert all(f.problems == [] for f in everybody)
+    finally:
+        exchange.stop()
+
+
+async def test_200_subscribers_of_two_web_processes(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Orders one by one, so there are many deltas; and one client that does not read them."""
+    folder = str(tmp_path / "metrics")
+    exchange = Exchange(
+        database_url, redis_url, tmp_path, WEB_CONCURRENCY="2", PROMETHEUS_MULTIPROC_DIR=folder
+    )
+    url = f"http://127.0.0.1:{exchange.port}"
+    stream = f"ws://127.0.0.1:{exchange.port}/stream"
+    try:
+        exchange.start()
+        webs = psutil.Process(exchange.processes[1].pid).children()
+        async with AsyncExitStack() as stack:
+            followers = [
+                await stack.enter_async_context(Follower(stream, ("orderbook",)))
+                for _ in range(200)
+            ]
+            slow = await stack.enter_async_context(Follower(stream, CHANNELS, receive_buffer=4_096))
+            everybody = [*followers, slow]
+            await until(lambda: all(f.snapshots for f in everybody), "everybody's first snapshot")
+            assert await metric(url, "websocket_connections") == 201
+            await send(url, orders(0, 200))
+            before = sum(web.memory_info().rss for web in webs)
+            slow.pause()
+            await send_one_by_one(url, orders(1, 5_000))
+            peak = sum(web.memory_info().rss for web in webs)
+            slow.resume()
+            sequence, _, _ = stored(database_url)
+            await until(lambda: all(f.sequence == sequence for f in everybody), "all caught up")
+            shown = await book(url)
+            assert [f.problems for f in everybody if f.problems] == []
+            assert [f.book for f in everybody if f.book != shown] == []
+            assert [f.snapshots for f in followers] == [1] * 200
+            assert slow.snapshots == 2
+            assert await metric(url, "websocket_clients_resynced_total") == 1
+            assert await metric(url, "websocket_clients_dropped_total") == 0
+            # What two processes keep for 5,000 orders and one client's full queue.
+            assert peak - before < 60 * 2**20
+            print(f"memory of both web processes: {before >> 20} MiB, then {peak >> 20} MiB")
     finally:
         exchange.stop()
 

@@ -34,7 +34,7 @@ HEARTBEAT = b"heartbeat"
 HEARTBEAT_S = 0.5
 # The same as silence, on a subscription where other messages still come.
 HEARTBEAT_LOST_S = 3.0
-# Between tries to fill a gap while PostgreSQL is down.
+# Between tries to fill a gap.
 REPAIR_RETRY_S = 0.5
 # How far back a process looks when it starts, so that its clients can resume over a restart.
 START_EVENTS = 2_000
@@ -231,7 +231,8 @@ class Feed:
             if not backlog:
                 del self._backlogs[name]
                 return
-            # What waits has a gap of its own.
+            # What waits has a gap of its own. That is rare: the database is ahead of what it hears.
+            await asyncio.sleep(REPAIR_RETRY_S)
 
     def _catch_up(self, name: str, history: History, changes: Changes) -> bool:
         """Take in changes that waited; False when there is a gap before them."""

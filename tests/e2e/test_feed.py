@@ -139,17 +139,20 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
             followers = [
                 await stack.enter_async_context(Follower(stream, CHANNELS)) for _ in range(6)
             ]
-            slow = await stack.enter_async_context(Follower(stream, CHANNELS))
+            slow = await stack.enter_async_context(Follower(stream, CHANNELS, receive_buffer=4_096))
             await until(
                 lambda: all(f.snapshots for f in [*followers, slow]), "everybody's first snapshot"
             )
             slow.pause()
             await send(url, orders(1, 10_000))
             slow.resume()
+            sending = asyncio.create_task(send(url, orders(2, 10_000)))
+            reached = stored(database_url)[0]
+            await until(lambda: followers[0].sequence > reached, "orders flow")
             async with redis.asyncio.from_url(redis_url) as server:
                 killed = await server.client_kill_filter(_type="pubsub")
                 assert killed >= 2  # both web processes
-            await send(url, orders(2, 10_000))
+            await sending
             sequence, trades, _ = stored(database_url)
             assert len(trades) > 5_000
             await until(lambda: all(f.sequence == sequence for f in followers), "all caught up")

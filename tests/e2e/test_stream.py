@@ -251,6 +251,26 @@ async def test_channels(exchange: Exchange) -> None:
         assert {message["type"] for message in other._kept} == {"order_accepted"}
 
 
+async def test_many_subscriptions_of_one_connection(exchange: Exchange) -> None:
+    names = ("BTC-USD", "ETH-USD", "SOL-USD")
+    async with connected(exchange) as stream:
+        for name in names:
+            await stream.say(
+                {"type": "subscribe", "channels": ["trades", "orders", "orderbook"]},
+                instrument=name,
+            )
+            await stream.hear("subscribed", instrument=name)
+            await stream.hear("orderbook", channel=f"orderbook:{name}")
+        for price, name in enumerate(names, 10):
+            await stream.say(order("buy", price, instrument=name))
+            await stream.say(order("sell", None, instrument=name))
+        for price, name in enumerate(names, 10):
+            trade = await stream.hear("trades", channel=f"trades:{name}")
+            assert (trade["data"]["instrument"], trade["data"]["price"]) == (name, price)
+            assert (await stream.hear("orders", channel=f"orders:{name}"))["data"]["sequence"] > 0
+            await stream.hear("orderbook", channel=f"orderbook:{name}")
+
+
 async def test_resume_from_a_sequence(exchange: Exchange) -> None:
     with exchange.client() as client:
         for number in range(20):

@@ -13,30 +13,21 @@ from sanic.server.websockets.impl import WebsocketImplProtocol
 from websockets.frames import Frame, Opcode
 
 from api import frames, trading
-from api.errors import ApiError, internal_error, invalid, public_error
+from api.asked import Asked
+from api.connections import Channel, Connection
+from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.limits import too_many
-from api.relay import KINDS, Channel, Connection, Kind
 from api.schemas import (
-    Number,
-    OrderBody,
     order_json,
     printable,
-    read_identifier,
-    read_message,
-    read_order_message,
     submitted_json,
 )
 from workers.adapters.errors import AdapterError
-from workers.core.instruments import DEFAULT_INSTRUMENT
 
 logger = logging.getLogger(__name__)
 
 stream = Blueprint("stream")
-
-REQUEST_ID_LENGTH_MAX = 64
-# Messages that submit an order.
-ORDER_TYPES = ("order", "limit", "market")
 
 
 @stream.websocket("/stream")  # type: ignore[untyped-decorator]
@@ -55,39 +46,6 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
         await ws.wait_for_connection_lost()
     finally:
         exchange.relay.remove(session.connection)
-
-
-class Asked:
-    """One message: what was asked, or why it cannot be understood, and its request_id.
-
-    `body` is set for an order; `order_id` for a cancel, `instrument` when it names one.
-    """
-
-    __slots__ = ("body", "error", "fields", "instrument", "order_id", "request_id")
-
-    def __init__(self, payload: bytes) -> None:
-        self.fields: dict[str, Any] = {}
-        self.request_id: str | int | None = None
-        self.body: OrderBody | None = None
-        self.order_id = ""
-        self.instrument: str | None = None
-        self.error: ApiError | None = None
-        try:
-            self.fields = read_message(payload)
-            self.request_id = _request_id(self.fields.get("request_id"))
-            match self.fields.get("type"):
-                case str(kind) if kind in ORDER_TYPES:
-                    self.body = read_order_message(self.fields)
-                case "cancel":
-                    _known_fields(self.fields, "order_id", "instrument", "client_id")
-                    self.order_id = read_identifier(
-                        self.fields.get("order_id"), "order_id", "message"
-                    )
-                    name = self.fields.get("instrument")
-                    if name is not None:
-                        self.instrument = read_identifier(name, "instrument", "message")
-        except ApiError as error:
-            self.error = error
 
 
 class Session:
@@ -189,13 +147,12 @@ class Session:
     def _handle(self, message: Asked) -> None:
         """Do what a message asks; orders and cancels go on in tasks. Raises ApiError."""
         if message.error is not None:
-            if message.fields.get("type") in ORDER_TYPES:
+            if message.type == "order":
                 self._exchange.metrics.orders_rejected(message.error.code).inc()
             raise message.error
-        if message.body is not None:
-            self._start(self._order(message, message.body))
-            return
-        match message.fields.get("type"):
+        match message.type:
+            case "order":
+                self._start(self._order(message))
             case "cancel":
                 self._start(self._cancel(message))
             case "subscribe":
@@ -204,14 +161,11 @@ class Session:
                 self._unsubscribe(message)
             case "ping":
                 self._answer("pong", message)
-            case _:
-                raise invalid(
-                    "type", "must be order, cancel, subscribe, unsubscribe or ping", "message"
-                )
 
-    async def _order(self, message: Asked, body: OrderBody) -> None:
+    async def _order(self, message: Asked) -> None:
+        assert message.body is not None
         try:
-            submitted = await trading.submit(self._exchange, body)
+            submitted = await trading.submit(self._exchange, message.body)
         except (ApiError, AdapterError) as error:
             self._refuse(public_error(error), message)
             return
@@ -233,48 +187,27 @@ class Session:
         self._answer("order_cancelled", message, order=order_json(order))
 
     def _subscribe(self, message: Asked) -> None:
-        channels = self._channels(message.fields)
-        resume_from = _sequence(message.fields.get("resume_from"))
-        self._answer_channels("subscribed", message, channels)
+        channels = self._channels(message)
+        self._answer_channels("subscribed", message)
         for channel in channels:
-            self._exchange.relay.subscribe(self.connection, channel, resume_from)
+            self._exchange.relay.subscribe(self.connection, channel, message.resume_from)
 
     def _unsubscribe(self, message: Asked) -> None:
-        channels = self._channels(message.fields)
-        for channel in channels:
+        for channel in self._channels(message):
             self._exchange.relay.unsubscribe(self.connection, channel)
-        self._answer_channels("unsubscribed", message, channels)
+        self._answer_channels("unsubscribed", message)
 
-    def _channels(self, fields: dict[str, Any]) -> list[Channel]:
-        """Return the channels that a message names: all of them or none. Raises ApiError."""
-        _known_fields(fields, "channel", "channels", "instrument", "resume_from", "client_id")
-        names = fields.get("channels", fields.get("channel"))
-        if isinstance(names, str):
-            names = [names]
-        if not isinstance(names, list) or not names:
-            raise invalid("channels", f"must be a list of {', '.join(KINDS)}", "message")
-        kinds: list[Kind] = [kind for kind in KINDS if kind in names]
-        if unknown := [name for name in names if name not in KINDS]:
-            raise invalid(
-                "channels",
-                f"has no {printable(str(unknown[0]))}: use {', '.join(KINDS)}",
-                "message",
-            )
-        name = read_identifier(
-            fields.get("instrument", DEFAULT_INSTRUMENT), "instrument", "message"
-        )
-        self._exchange.instruments.get(name)
-        return [self._exchange.relay.channel(kind, name) for kind in kinds]
+    def _channels(self, message: Asked) -> list[Channel]:
+        """Return the channels that a message names. Raises ApiError (404, 503)."""
+        assert message.instrument is not None
+        self._exchange.instruments.get(message.instrument)
+        relay = self._exchange.relay
+        return [relay.channel(kind, message.instrument) for kind in message.kinds]
 
     # Answers out.
 
-    def _answer_channels(self, type: str, message: Asked, channels: Sequence[Channel]) -> None:
-        self._answer(
-            type,
-            message,
-            channels=[channel.kind for channel in channels],
-            instrument=channels[0].instrument,
-        )
+    def _answer_channels(self, type: str, message: Asked) -> None:
+        self._answer(type, message, channels=message.kinds, instrument=message.instrument)
 
     def _answer(self, type: str, message: Asked, /, **fields: Any) -> None:
         if message.request_id is not None:
@@ -300,30 +233,3 @@ class Session:
 
     def _count(self) -> None:
         self.connection.asked = len(self._inbox) + len(self.connection.under_way)
-
-
-def _request_id(value: object) -> str | int | None:
-    """Return the client's own name of a request, to be echoed. Raises ApiError (400)."""
-    if type(value) is Number and value.removeprefix("-").isdigit() and len(value) <= 16:
-        return int(value)
-    if value is None or (type(value) is str and len(value) <= REQUEST_ID_LENGTH_MAX):
-        return printable(value) if value is not None else None
-    raise invalid(
-        "request_id",
-        f"must be a string of at most {REQUEST_ID_LENGTH_MAX} characters or an integer",
-        "message",
-    )
-
-
-def _sequence(value: object) -> int | None:
-    if value is None:
-        return None
-    if type(value) is Number and value.isascii() and value.isdigit() and len(value) <= 16:
-        return int(value)
-    raise invalid("resume_from", "must be a sequence: a whole number", "message")
-
-
-def _known_fields(fields: dict[str, Any], *names: str) -> None:
-    for name in fields:
-        if name not in (*names, "type", "request_id"):
-            raise invalid(printable(name), "is not a known field", "message")

@@ -99,7 +99,7 @@ async def start(app: Sanic) -> None:  # type: ignore[type-arg]
     app.ctx.documents = build()
 
 
-@docs.get("/")
+@docs.get("/", ctx_counted=False)
 async def index(request: Request) -> HTTPResponse:
     """Show what there is; a browser is sent to the page."""
     if "text/html" in request.headers.get("Accept", ""):
@@ -108,26 +108,26 @@ async def index(request: Request) -> HTTPResponse:
     return json_bytes(_documents(request).index, headers=SHORT | {"Vary": "Accept"})
 
 
-@docs.get("/openapi.json", name="openapi")
+@docs.get("/openapi.json", name="openapi", ctx_counted=False)
 async def read_openapi(request: Request) -> HTTPResponse:
     """Return the description of the HTTP API."""
     return json_bytes(_documents(request).openapi, headers=SHORT)
 
 
-@docs.get("/asyncapi.json", name="asyncapi")
+@docs.get("/asyncapi.json", name="asyncapi", ctx_counted=False)
 async def read_asyncapi(request: Request) -> HTTPResponse:
     """Return the description of the WebSocket."""
     return json_bytes(_documents(request).asyncapi, headers=SHORT)
 
 
-@docs.get("/docs", name="page")
+@docs.get("/docs", name="page", ctx_counted=False)
 async def read_page(request: Request) -> HTTPResponse:
     """Show the API to humans."""
     body = _documents(request).page
     return HTTPResponse(body, headers=PAGE, content_type="text/html; charset=utf-8")
 
 
-@docs.get("/docs/<folder:str>/<name:str>", name="file")
+@docs.get("/docs/<folder:str>/<name:str>", name="file", ctx_counted=False)
 async def read_file(request: Request, folder: str, name: str) -> HTTPResponse:
     """Return a file that the page uses."""
     file = _documents(request).files.get((folder, name))

@@ -23,7 +23,7 @@ LOOK_TIMEOUT_S = 0.8
 Result = TypeVar("Result")
 
 
-@exporter.get("/metrics", ctx_counts_itself=True)
+@exporter.get("/metrics", ctx_counted=False)
 async def scrape(request: Request) -> HTTPResponse:
     """Answer in Prometheus's text format, or in OpenMetrics if that is asked for."""
     exporter: Exporter = request.app.ctx.exporter

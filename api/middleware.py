@@ -54,10 +54,10 @@ async def leave(request: Request, response: HTTPResponse) -> None:
 async def admit(request: Request) -> None:
     """Count a request against the limits of its address. Raises ApiError (429).
 
-    Orders count for their client, too: their handlers do it when they know whose they are. Those
-    who watch over the process are not counted.
+    Not for routes declared with `ctx_counted=False`: orders count for their client, too, so their
+    handlers do it when they know whose they are; and operations are never limited.
     """
-    if not _route_says(request, "counts_itself", False):
+    if _route_says(request, "counted", True):
         exchange: Exchange = request.app.ctx.exchange
         await exchange.limiter.admit(request)
 

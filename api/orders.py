@@ -32,7 +32,7 @@ orders = Blueprint("orders")
 BATCH_BYTES_MAX = 64 * 1024
 
 
-@orders.post("/orders", ctx_counts_itself=True)
+@orders.post("/orders", ctx_counted=False)
 async def submit_order(request: Request) -> HTTPResponse:
     """Submit an order; answer when it, its fills and its ledger entries are durable."""
     exchange: Exchange = request.app.ctx.exchange
@@ -55,7 +55,7 @@ async def submit_order(request: Request) -> HTTPResponse:
     return json_bytes(dump(answer), 201)
 
 
-@orders.post("/orders/batch", ctx_counts_itself=True, ctx_body_bytes_max=BATCH_BYTES_MAX)
+@orders.post("/orders/batch", ctx_counted=False, ctx_body_bytes_max=BATCH_BYTES_MAX)
 async def submit_batch(request: Request) -> HTTPResponse:
     """Submit up to 100 orders, which enter their books in this order; answer each.
 

@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 system = Blueprint("system")
 
 
-@system.get("/livez", ctx_counts_itself=True)
+@system.get("/livez", ctx_counted=False)
 async def livez(request: Request) -> HTTPResponse:
     """Answer while the process can answer at all."""
     return json_bytes(dump({"status": "alive"}))
 
 
-@system.get("/healthz", ctx_counts_itself=True)
+@system.get("/healthz", ctx_counted=False)
 async def healthz(request: Request) -> HTTPResponse:
     """Return the state of each dependency; 503 when one that trading needs is down."""
     exchange: Exchange = request.app.ctx.exchange
@@ -40,7 +40,7 @@ async def healthz(request: Request) -> HTTPResponse:
     return json_bytes(dump(body), 200 if healthy else 503)
 
 
-@system.get("/readyz", ctx_counts_itself=True)
+@system.get("/readyz", ctx_counted=False)
 async def readyz(request: Request) -> HTTPResponse:
     """Say yes only when an order could be accepted, else what is missing."""
     exchange: Exchange = request.app.ctx.exchange

@@ -14,12 +14,12 @@ from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
 
 
-def serve(settings: Settings, folder: Path) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve(settings: Settings, folder: Path) -> int:
+    """Serve until SIGTERM or SIGINT. Return the exit code."""
     listener = listening_socket(os.environ)
     if settings.web_concurrency > 1 and listener is None:
         asyncio.run(Prefork(settings, folder).run())
-        return
+        return 0
     app = create_app(settings, folder, one_of_several=listener is not None)
     app.prepare(
         host=None if listener else settings.host,
@@ -30,6 +30,7 @@ def serve(settings: Settings, folder: Path) -> None:
         motd=False,
     )
     Sanic.serve_single(primary=app)
+    return int(app.ctx.failed)
 
 
 def main() -> int:
@@ -41,8 +42,7 @@ def main() -> int:
     configure(settings, "web")
     # One folder for all of these processes, removed when the last one has ended.
     with metrics_folder(os.environ) as folder:
-        serve(settings, folder)
-    return 0
+        return serve(settings, folder)
 
 
 if __name__ == "__main__":

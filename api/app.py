@@ -32,7 +32,7 @@ from api.system import system
 from api.tickers import Tickers
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
-from workers.adapters.pubsub import DepthReader
+from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.streams import StreamLags, StreamWriter
 from workers.metrics import Metrics
 from workers.metrics_folder import MetricsFolder, join
@@ -68,6 +68,8 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
     """
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
+    app.ctx.failed = False
+    app.ctx.origins = settings.origins
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
         [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
@@ -86,6 +88,7 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
         instruments = Instruments(lookups)
         writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
         reader = DepthReader(settings.redis_url)
+        publisher = Publisher(settings.redis_url)
         limits = RateLimits(
             settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
         )
@@ -104,7 +107,7 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
             edge_id=edge_id,
             redis_url=settings.redis_url,
             reader=reader,
-            writer=writer,
+            publisher=publisher,
             lookups=lookups,
             instruments=instruments,
             submitter=submitter,
@@ -132,6 +135,7 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
             feed,
             submitter,
             writer,
+            publisher,
             reader,
             limits,
             lookups,
@@ -172,4 +176,5 @@ def end_with_error(app: Sanic, task: "asyncio.Task[None]") -> None:  # type: ign
     """End the process when a background task ends: without it the edge would serve lies."""
     if not task.cancelled():
         logger.critical("a background task ended", exc_info=task.exception())
+        app.ctx.failed = True
         app.stop()

@@ -48,6 +48,11 @@ class Asked:
         except ApiError as error:
             self.error = error
 
+    @property
+    def client_id(self) -> str | None:
+        """Whose order it is; None for anything else."""
+        return self.body.client_id if self.body else None
+
     def _read(self, fields: dict[str, Any]) -> None:
         kind = fields.get("type")
         if type(kind) is str:

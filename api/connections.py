@@ -1,7 +1,14 @@
-"""WebSocket connections as the relay sees them: bytes out, bounded, and nobody waits."""
+"""WebSocket connections as the relay sees them: bytes out, bounded, and nobody waits.
+
+A subscription is in one of three states. *Live*: every frame of the channel is written as it comes.
+*Preparing*: a task writes what comes before the live frames, a snapshot or what was missed. *Held*:
+nothing is written, because the client has fallen behind; it is prepared anew when it has read what
+is on its way to it.
+"""
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from sanic.server.websockets.impl import OPEN, WebsocketImplProtocol
@@ -15,8 +22,10 @@ KINDS: tuple[Kind, ...] = ("trades", "orders", "orderbook")
 ASKED_MAX = 1_024
 # Bytes that may be on their way to one client, beyond a snapshot: a few seconds of a busy market.
 BUFFER_BYTES_MAX = 1 << 20
-# A client that fell behind is caught up when this little is left for it to read.
+# A client has caught up when this little is left for it to read.
 BUFFER_BYTES_LOW = 64 * 1024
+# Between looks at what is left to read: transports do not tell when it is little.
+POLL_S = 0.05
 # How long a client may take to say good-bye.
 CLOSE_S_MAX = 5.0
 
@@ -46,7 +55,7 @@ class Connection:
         assert ws.io_proto.transport is not None
         self.ws = ws
         self._transport = ws.io_proto.transport
-        # Channels subscribed to; a task while what comes before the live frames is prepared.
+        # Channels subscribed to, and the task of those that are preparing.
         self.channels: dict[Channel, asyncio.Task[None] | None] = {}
         self._limit = BUFFER_BYTES_MAX
         # Since when it has fallen behind; 0 while it keeps up.
@@ -55,6 +64,10 @@ class Connection:
         self.under_way: set[asyncio.Task[None]] = set()
         self.asked = 0
         self.paused = False
+        # Called when reading goes on: the session may hold bytes that it has not looked at.
+        self.on_resume: Callable[[], None] = lambda: None
+
+    # Bytes out.
 
     @property
     def buffered(self) -> int:
@@ -67,51 +80,88 @@ class Connection:
             self._transport.write(data)
 
     def offer(self, data: bytes) -> None:
-        """Write live frames; when too much waits already, drop these and fall behind."""
-        if self.buffered + len(data) > self._limit:
+        """Write live frames; when too much waits already, drop these and fall behind.
+
+        What waits is what counts, not what comes: one large block is not the client's fault.
+        """
+        if self.buffered > self._limit:
             self.fall_behind()
         else:
             self.write(data)
 
-    def fall_behind(self) -> None:
-        """Leave every channel until what is on its way has been read."""
-        self.behind_since = self.behind_since or time.monotonic()
-        for channel in self.channels:
-            self.hold(channel)
-
-    def hold(self, channel: Channel) -> None:
-        """Take no more live frames of a channel for now."""
-        channel.live.discard(self)
-        task = self.channels.get(channel)
-        if task is not None:
-            task.cancel()
-            self.channels[channel] = None
-
-    def start_over(self, data: bytes) -> None:
-        """Write what a channel starts with; its size does not count against the client."""
+    def write_snapshot(self, data: bytes) -> None:
+        """Write what a book starts with; its size does not count against the client."""
         self.write(data)
         self._limit = self.buffered + BUFFER_BYTES_MAX
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until the client has read most of what is on its way; False when the time is up."""
+        end = time.monotonic() + seconds
+        while self.buffered > BUFFER_BYTES_LOW:
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
 
     async def close(self) -> None:
         """Say good-bye, and wait for the client to say so, too."""
         await self.ws.close(GOING_AWAY, "server is stopping")
         await self.ws.wait_for_connection_lost(CLOSE_S_MAX)
 
-    def hold_reading(self) -> None:
-        """Read no more while commands without an answer, or answers unread, are many."""
-        if self.paused or self._transport.is_closing():
-            return
-        if self.asked > ASKED_MAX or self.buffered > BUFFER_BYTES_MAX:
-            self.paused = True
-            self._transport.pause_reading()
+    # Subscriptions.
 
-    def go_on_reading(self) -> None:
-        """Read on when little enough is left to do."""
-        if (
-            self.paused
-            and self.asked <= ASKED_MAX // 2
-            and self.buffered <= BUFFER_BYTES_MAX // 2
-            and not self._transport.is_closing()
-        ):
+    def prepare(self, channel: Channel, task: "asyncio.Task[None]") -> None:
+        """Let `task` write what comes before the live frames; it ends with `go_live`."""
+        self.hold(channel)
+        self.channels[channel] = task
+
+    def go_live(self, channel: Channel) -> None:
+        """Take every frame from now on."""
+        self.channels[channel] = None
+        if not self.behind_since:
+            channel.live.add(self)
+
+    def hold(self, channel: Channel) -> None:
+        """Take no more frames of a channel for now."""
+        channel.live.discard(self)
+        task = self.channels.get(channel)
+        if task is not None:
+            task.cancel()
+            self.channels[channel] = None
+
+    def leave(self, channel: Channel) -> None:
+        """End a subscription."""
+        self.hold(channel)
+        self.channels.pop(channel, None)
+
+    def fall_behind(self) -> None:
+        """Hold every channel until what is on its way has been read."""
+        self.behind_since = self.behind_since or time.monotonic()
+        for channel in self.channels:
+            self.hold(channel)
+
+    def catch_up(self) -> bool:
+        """Return whether a connection that fell behind has read everything."""
+        if self.buffered > BUFFER_BYTES_LOW:
+            return False
+        self._limit = BUFFER_BYTES_MAX
+        self.behind_since = 0.0
+        return True
+
+    # Bytes in.
+
+    def balance(self) -> None:
+        """Read no more while commands without an answer, or answers unread, are many; else go on.
+
+        Called whenever one of the two has changed.
+        """
+        if self._transport.is_closing():
+            return
+        if not self.paused:
+            if self.asked > ASKED_MAX or self.buffered > self._limit:
+                self.paused = True
+                self._transport.pause_reading()
+        elif self.asked <= ASKED_MAX // 2 and self.buffered <= BUFFER_BYTES_LOW:
             self.paused = False
             self._transport.resume_reading()
+            self.on_resume()

@@ -9,17 +9,17 @@ when it does not come back, the subscription is made anew.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from api.books import Book
-from api.history import RECORDS_MAX, History
+from api.history import RECORDS_MAX, History, split
 from api.instruments import Instruments
 from api.relay import Relay
 from api.submit import Submitter
 from workers.adapters.errors import AdapterError, OutcomeUnknown
 from workers.adapters.lookups import Lookups
-from workers.adapters.pubsub import DepthReader, subscribe
-from workers.adapters.streams import StreamWriter
+from workers.adapters.pubsub import DepthReader, Publisher, subscribe
 from workers.core.channels import changes_channel, depth_channel, reply_channel
 from workers.core.codec import decode_changes, decode_depth
 from workers.core.depth import DepthDelta
@@ -55,7 +55,7 @@ class Feed:
         edge_id: str,
         redis_url: str,
         reader: DepthReader,
-        writer: StreamWriter,
+        publisher: Publisher,
         lookups: Lookups,
         instruments: Instruments,
         submitter: Submitter,
@@ -67,7 +67,7 @@ class Feed:
         self._reply_channel = reply_channel(edge_id)
         self._redis_url = redis_url
         self._reader = reader
-        self._writer = writer
+        self._publisher = publisher
         self._lookups = lookups
         self._instruments = instruments
         self._submitter = submitter
@@ -97,7 +97,7 @@ class Feed:
         """Send this process its heartbeat, for ever."""
         while True:
             try:
-                await self._writer.beat(self._reply_channel, HEARTBEAT)
+                await self._publisher.publish(self._reply_channel, HEARTBEAT)
             except AdapterError as error:
                 logger.debug("no heartbeat: %s", error)
             await asyncio.sleep(HEARTBEAT_S)
@@ -111,15 +111,15 @@ class Feed:
     async def _listen(self) -> None:
         """Listen until the set of instruments changes. Raises AdapterError."""
         names = await self._instruments.wait_known()
-        handlers: dict[str, Callable[[bytes], None]] = {}
-        depths: dict[str, str] = {}
+        handlers: dict[str, Callable[[bytes], Awaitable[None]]] = {
+            self._reply_channel: self._take_replies
+        }
         for name in names:
             self.books.setdefault(name, Book(name))
             self._histories.setdefault(name, History(name))
-            depths[depth_channel(name)] = name
-            handlers[changes_channel(name)] = self._change_handler(name)
-        handlers[self._reply_channel] = self._reply
-        messages = subscribe(self._redis_url, [*handlers, *depths])
+            handlers[depth_channel(name)] = partial(self._take_depth, name)
+            handlers[changes_channel(name)] = partial(self._take_changes, name)
+        messages = subscribe(self._redis_url, list(handlers))
         try:
             async for message in messages:
                 if message is None:
@@ -131,10 +131,7 @@ class Feed:
                     self._submitter.look_up(names)
                     continue
                 channel, payload = message
-                if (handler := handlers.get(channel)) is not None:
-                    handler(payload)
-                else:
-                    await self._update(depths[channel], payload)
+                await handlers[channel](payload)
                 if time.monotonic() - self._heard_at > HEARTBEAT_LOST_S:
                     raise OutcomeUnknown("Redis: our own heartbeat does not come back")
                 if self._instruments.names != names:
@@ -142,13 +139,13 @@ class Feed:
         finally:
             await messages.aclose()
 
-    def _reply(self, payload: bytes) -> None:
+    async def _take_replies(self, payload: bytes) -> None:
         if payload == HEARTBEAT:
             self._heard_at = time.monotonic()
         else:
             self._submitter.receive(payload)
 
-    async def _update(self, name: str, payload: bytes) -> None:
+    async def _take_depth(self, name: str, payload: bytes) -> None:
         book = self.books[name]
         delta = decode_depth(payload)
         if isinstance(delta, DepthDelta):
@@ -181,24 +178,31 @@ class Feed:
             self._metrics.feed_gaps_repaired(name).inc()
             self._relay.restart(name, "orderbook")
 
-    def _change_handler(self, name: str) -> Callable[[bytes], None]:
+    async def _take_changes(self, name: str, payload: bytes) -> None:
+        changes = decode_changes(payload)
+        if name not in self._backlogs:
+            if await self._pass_on(name, changes):
+                return
+            self._repair(name)
+        if len(self._backlogs[name]) < BACKLOG_MAX:
+            self._backlogs[name].append(changes)
+
+    async def _pass_on(self, name: str, changes: Changes) -> bool:
+        """Take changes into the history and tell the relay; False when there is a gap before them.
+
+        In pieces, with pauses in which clients read; each piece follows on for whoever joins then.
+        """
         history = self._histories[name]
-
-        def handle(payload: bytes) -> None:
-            changes = decode_changes(payload)
-            backlog = self._backlogs.get(name)
-            if backlog is None:
-                if changes.sequence <= history.sequence:
-                    return
-                if history.add(changes):
-                    self._relay.changes(name, changes)
-                    return
-                self._repair(name)
-                backlog = self._backlogs[name]
-            if len(backlog) < BACKLOG_MAX:
-                backlog.append(changes)
-
-        return handle
+        if changes.sequence <= history.sequence:
+            return True
+        if changes.prev_sequence != history.sequence:
+            return False
+        for number, piece in enumerate(split(changes)):
+            if number:
+                await asyncio.sleep(0)
+            history.add(piece)
+            self._relay.changes(name, piece)
+        return True
 
     def _repair(self, name: str) -> None:
         """Fill the gap behind what a history knows; what comes meanwhile waits its turn."""
@@ -213,35 +217,28 @@ class Feed:
             fresh = history.sequence < 0
             try:
                 changes = await self._missed(instrument.instrument_id, history)
-            except AdapterError as error:
+            except Exception as error:
+                if not isinstance(error, AdapterError):
+                    logger.exception("a gap could not be filled")
                 logger.warning("cannot fill a gap of %s: %s", name, error)
                 await asyncio.sleep(REPAIR_RETRY_S)
                 continue
             if changes is None:
                 self._relay.restart(name, "trades", "orders")
+            elif fresh:
+                history.add(changes)  # what was before this process is nobody's news
             else:
-                history.add(changes)
-                if not fresh:
-                    self._relay.changes(name, changes)
+                await self._pass_on(name, changes)
             if not fresh and (changes is None or changes.sequence > changes.prev_sequence):
                 self._metrics.feed_gaps_repaired(name).inc()
             backlog = self._backlogs[name]
-            while backlog and self._catch_up(name, history, backlog[0]):
+            while backlog and await self._pass_on(name, backlog[0]):
                 backlog.pop(0)
             if not backlog:
                 del self._backlogs[name]
                 return
             # What waits has a gap of its own. That is rare: the database is ahead of what it hears.
             await asyncio.sleep(REPAIR_RETRY_S)
-
-    def _catch_up(self, name: str, history: History, changes: Changes) -> bool:
-        """Take in changes that waited; False when there is a gap before them."""
-        if changes.sequence <= history.sequence:
-            return True
-        if not history.add(changes):
-            return False
-        self._relay.changes(name, changes)
-        return True
 
     async def _missed(self, instrument_id: int, history: History) -> Changes | None:
         """Read what follows a history; None after starting it anew, when that is too much."""

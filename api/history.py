@@ -1,13 +1,16 @@
 """What happened lately to each instrument, as this process has heard it: gapless, and bounded."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from workers.core.records import Changes
 
 # Trades and changed orders kept per instrument, about 0.5 KB each: what a client that was away for
 # a moment can ask for again.
 RECORDS_MAX = 10_000
+# Records that are passed on without a pause, about 150 KB for a client.
+PIECE_RECORDS = 256
 
 
 class History:
@@ -55,6 +58,38 @@ class History:
     def __reversed__(self) -> Iterator[Changes]:
         """Yield the batches, newest first."""
         return reversed(self._batches)
+
+
+def split(changes: Changes) -> Iterator[Changes]:
+    """Yield `changes` as changes that follow each other, none much longer than `PIECE_RECORDS`.
+
+    One order can trade with thousands: what comes of it must not be one block for every client.
+    """
+    if _records(changes) <= PIECE_RECORDS:
+        yield changes
+        return
+    sequences = sorted(
+        [trade.sequence for trade in changes.trades] + [order[0] for order in changes.orders]
+    )
+    bounds = sorted({*sequences[PIECE_RECORDS - 1 :: PIECE_RECORDS], changes.sequence})
+    trades, orders = deque(changes.trades), deque(changes.orders)
+    after = changes.prev_sequence
+    for bound in bounds:
+        yield Changes(
+            after,
+            bound,
+            tuple(_take_while(trades, lambda trade: trade.sequence <= bound)),  # noqa: B023
+            tuple(_take_while(orders, lambda order: order[0] <= bound)),  # noqa: B023
+        )
+        after = bound
+
+
+Item = TypeVar("Item")
+
+
+def _take_while(items: deque[Item], wanted: Callable[[Item], bool]) -> Iterator[Item]:
+    while items and wanted(items[0]):
+        yield items.popleft()
 
 
 def _records(changes: Changes) -> int:

@@ -17,6 +17,8 @@ from workers.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 US_PER_S = 1_000_000
+# After an error nobody is counted for so long: requests must not queue for a server that is silent.
+PASS_S = 1.0
 # Checks per call: bounds how long one call occupies Redis.
 CHECKS_MAX = 256
 
@@ -35,6 +37,7 @@ class Limiter:
         self._metrics = metrics
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
         self._checker: asyncio.Task[None] | None = None
+        self._pass_until = 0.0
 
     async def take(
         self, address: str, client_id: str | None = None, cost: int = 1
@@ -43,10 +46,12 @@ class Limiter:
 
         Verdicts come in the order of the calls.
         """
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._pass_until:
+            return None
         keys = [rate_key("ip", limited_address(address))]
         if client_id is not None:
             keys.append(rate_key("client", client_id))
-        loop = asyncio.get_running_loop()
         verdict: asyncio.Future[Verdict | None] = loop.create_future()
         self._waiting.append((Check(keys, cost), verdict))
         if self._checker is None or self._checker.done():
@@ -80,8 +85,13 @@ class Limiter:
                 verdicts: list[Verdict | None] = [
                     *await self._limits.check([check for check, _ in batch])
                 ]
-            except AdapterError as error:
+            except Exception as error:
+                if not isinstance(error, AdapterError):
+                    logger.exception("requests could not be counted")
                 logger.warning("cannot count requests: %s", error)
+                self._pass_until = asyncio.get_running_loop().time() + PASS_S
+                batch += self._waiting
+                self._waiting = []
                 verdicts = [None] * len(batch)
             for (_, future), verdict in zip(batch, verdicts, strict=True):
                 if not future.done():

@@ -39,27 +39,31 @@ def add_to(app: Sanic) -> None:  # type: ignore[type-arg]
 
 
 async def enter(request: Request) -> None:
-    """Do what comes before every handler. Raises ApiError."""
+    """Do what comes before every handler. Raises ApiError.
+
+    Requests count against the limits of their address, but for routes declared with
+    `ctx_counted=False`: orders count for their client, too, so their handlers do it when they know
+    whose they are; and operations are never limited.
+    """
     observe.begin(request)
-    await admit(request)
-    check_body(request)
+    exchange: Exchange = request.app.ctx.exchange
+    if exchange.stopping and request.route and request.route.extra.websocket:
+        raise ApiError("unavailable", "this process is stopping: connect again")
+    counted = _route_says(request, "counted", True)
+    if counted:
+        await exchange.limiter.admit(request)
+    try:
+        check_body(request)
+    except ApiError:
+        if not counted:
+            await exchange.limiter.admit(request)
+        raise
 
 
 async def leave(request: Request, response: HTTPResponse) -> None:
     """Do what comes after every answer, refusals included."""
     response.headers.update(rate_headers(request))
     observe.end(request, response)
-
-
-async def admit(request: Request) -> None:
-    """Count a request against the limits of its address. Raises ApiError (429).
-
-    Not for routes declared with `ctx_counted=False`: orders count for their client, too, so their
-    handlers do it when they know whose they are; and operations are never limited.
-    """
-    if _route_says(request, "counted", True):
-        exchange: Exchange = request.app.ctx.exchange
-        await exchange.limiter.admit(request)
 
 
 def check_body(request: Request) -> None:
@@ -69,7 +73,8 @@ def check_body(request: Request) -> None:
     most = _route_says(request, "body_bytes_max", BODY_BYTES_MAX)
     if len(request.body) > most:
         raise ApiError("payload_too_large", f"send at most {most} bytes")
-    if not request.content_type.lower().startswith("application/json"):
+    media_type = request.content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json":
         raise ApiError(
             "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from types import TracebackType
 from typing import Self
 
@@ -54,9 +55,9 @@ def _log(request: Request, status: int, seconds: float) -> None:
 
 
 def request_id(request: Request) -> str:
-    """Return the name that the client gave its request, unchanged, or one made for it."""
-    given = request.headers.get("X-Request-ID")
-    return given[:REQUEST_ID_LENGTH_MAX] if given else str(request.id)
+    """Return the name that the client gave its request, if it is printable ASCII, or a made one."""
+    given = request.headers.get("X-Request-ID", "")[:REQUEST_ID_LENGTH_MAX]
+    return given if given and given.isascii() and given.isprintable() else str(uuid.uuid4())
 
 
 class Submission:

@@ -22,7 +22,6 @@ from api.schemas import (
     read_json,
     read_order,
     submitted_json,
-    trade_json,
 )
 from workers.adapters.errors import AdapterError
 
@@ -119,10 +118,7 @@ async def read_order_state(request: Request, order_id: str) -> HTTPResponse:
     """Return an order and all its trades."""
     exchange: Exchange = request.app.ctx.exchange
     read_identifier(order_id, "order_id", "path")
-    order = await exchange.lookups.order(order_id)
-    if order is None:
+    found = await exchange.lookups.order_and_trades(order_id)
+    if found is None:
         raise unknown_order(order_id)
-    trades = await exchange.lookups.order_trades(order_id, taker_only=False)
-    return json_bytes(
-        dump({"order": order_json(order), "trades": [trade_json(trade) for trade in trades]})
-    )
+    return json_bytes(dump(submitted_json(*found)))

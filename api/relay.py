@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from api import frames
 from api.books import Book
-from api.connections import BUFFER_BYTES_LOW, Channel, Connection, Kind
+from api.connections import POLL_S, Channel, Connection, Kind
 from api.errors import ApiError
-from api.history import History
+from api.history import History, split
 from api.schemas import trade_json
 from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 SWEEP_S = 0.05
 # Between tries while the book or the database is not there.
 RETRY_S = 0.2
+# Looks that a client may be ahead of this process by, when it comes from another one.
+AHEAD_TRIES = 20
 # What a resync shows.
 TRADES_SHOWN = 100
 ORDERS_SHOWN = 1_000
@@ -77,25 +79,17 @@ class Relay:
         self.connections.remove(connection)
         self._metrics.websocket_connections.dec()
         for channel in list(connection.channels):
-            self.unsubscribe(connection, channel)
+            connection.leave(channel)
 
     def subscribe(
         self, connection: Connection, channel: Channel, resume_from: int | None = None
     ) -> None:
         """Let a connection have a channel's frames from now on, or from a sequence on."""
-        connection.hold(channel)
-        if channel.kind == "orderbook":
-            self._start(connection, channel)
-        elif resume_from is None:
-            connection.channels[channel] = None
-            self._join(connection, channel)
-        elif not self._resume(connection, channel, resume_from):
-            self._start(connection, channel)
-
-    def unsubscribe(self, connection: Connection, channel: Channel) -> None:
-        """Give a connection no more of a channel."""
-        connection.hold(channel)
-        connection.channels.pop(channel, None)
+        if channel.kind != "orderbook" and resume_from is None:
+            connection.hold(channel)
+            connection.go_live(channel)
+        else:
+            self._start(connection, channel, resume_from)
 
     # What the feed tells.
 
@@ -120,15 +114,14 @@ class Relay:
             channel = self._channels.get((kind, instrument))
             if channel is not None:
                 for connection in list(channel.live):
-                    connection.hold(channel)
                     self._start(connection, channel)
 
     async def run(self) -> None:
-        """Catch up those who fell behind, for ever."""
+        """Look after those who fell behind, or are not read for now, for ever."""
         while True:
             await asyncio.sleep(SWEEP_S)
             for connection in list(self.connections):
-                connection.go_on_reading()
+                connection.balance()
                 if connection.behind_since:
                     self._catch_up(connection)
 
@@ -146,58 +139,78 @@ class Relay:
     # How a client gets on a channel.
 
     def _catch_up(self, connection: Connection) -> None:
-        if connection.buffered <= BUFFER_BYTES_LOW:
-            connection.behind_since = 0.0
+        if connection.catch_up():
             self._metrics.websocket_clients_resynced.inc()
             for channel in list(connection.channels):
                 self._start(connection, channel)
         elif time.monotonic() - connection.behind_since > self._behind_s_max:
-            logger.info("closing a WebSocket that does not keep up")
-            self._metrics.websocket_clients_dropped.inc()
-            connection.ws.fail_connection(TRY_AGAIN_LATER, "too slow: reconnect")
-            self.remove(connection)
+            self._drop(connection)
 
-    def _join(self, connection: Connection, channel: Channel) -> None:
-        if not connection.behind_since:
-            channel.live.add(connection)
+    def _drop(self, connection: Connection) -> None:
+        """Close a connection whose client does not read."""
+        logger.info("closing a WebSocket that does not keep up")
+        self._metrics.websocket_clients_dropped.inc()
+        connection.ws.fail_connection(TRY_AGAIN_LATER, "too slow: reconnect")
+        self.remove(connection)
 
-    def _resume(self, connection: Connection, channel: Channel, sequence: int) -> bool:
-        """Write what came after `sequence` and join; False when it is not known any more."""
-        history = self._histories.get(channel.instrument)
-        missed = history.since(sequence) if history is not None else None
-        if missed is None:
-            return False
-        connection.start_over(
-            frames.trade_frames(channel.instrument, missed.trades)
-            if channel.kind == "trades"
-            else frames.order_frames(channel.instrument, missed.orders)
-        )
-        connection.channels[channel] = None
-        self._join(connection, channel)
-        return True
+    def _start(
+        self, connection: Connection, channel: Channel, resume_from: int | None = None
+    ) -> None:
+        """Prepare a start in a task of its own; one that is under way is given up for it."""
+        work = self._prepare(connection, channel, resume_from)
+        connection.prepare(channel, asyncio.create_task(work))
 
-    def _start(self, connection: Connection, channel: Channel) -> None:
-        """Prepare a fresh start in a task of its own."""
-        connection.channels[channel] = asyncio.create_task(self._prepare(connection, channel))
+    async def _prepare(
+        self, connection: Connection, channel: Channel, resume_from: int | None
+    ) -> None:
+        """Write what comes before the live frames, then go live.
 
-    async def _prepare(self, connection: Connection, channel: Channel) -> None:
+        Each way ends without a pause after its last frame, so the next live frame follows on.
+        """
         while True:
+            if not await connection.drained(self._behind_s_max):  # it reads what was before first
+                self._drop(connection)
+                return
             try:
                 if channel.kind == "orderbook":
-                    connection.start_over(await self._books[channel.instrument].frames())
+                    connection.write_snapshot(await self._books[channel.instrument].frames())
                     break
-                if await self._resync(connection, channel):
+                history = self._histories[channel.instrument]
+                if resume_from is not None and await self._resume(
+                    connection, channel, history, resume_from
+                ):
+                    break
+                resume_from = None
+                if await self._resync(connection, channel, history):
                     break
             except (ApiError, AdapterError, KeyError):
                 pass  # no book, no database: not for long
             await asyncio.sleep(RETRY_S)
-        # No pause since the frames were made, so the next live frame follows on.
-        connection.channels[channel] = None
-        self._join(connection, channel)
+        connection.go_live(channel)
 
-    async def _resync(self, connection: Connection, channel: Channel) -> bool:
+    async def _resume(
+        self, connection: Connection, channel: Channel, history: History, sequence: int
+    ) -> bool:
+        """Write what came after `sequence`, in pieces; False when it is not known any more."""
+        for _ in range(AHEAD_TRIES):
+            if sequence <= history.sequence:
+                break
+            await asyncio.sleep(POLL_S)
+        while True:
+            missed = history.since(sequence)
+            if missed is None:
+                return False
+            if missed.sequence == sequence:
+                return True
+            for piece in split(missed):
+                if not await connection.drained(self._behind_s_max):
+                    return False
+                connection.write(_changes_frames(channel, piece))
+                await asyncio.sleep(0)
+            sequence = missed.sequence
+
+    async def _resync(self, connection: Connection, channel: Channel, history: History) -> bool:
         """Write how things are now, and what came while we looked; False to try again."""
-        history = self._histories[channel.instrument]
         sequence = history.sequence
         if sequence < 0:
             return False
@@ -210,18 +223,16 @@ class Relay:
             )
             rows = [frames.changed_order_json((sequence, order)) for order in page.orders]
             data = {"sequence": sequence, "orders": rows, "complete": page.next is None}
-        missed = history.since(sequence)
-        if missed is None:
-            return False
+        connection.write(frames.resync_frame(channel.kind, channel.instrument, data))
         # The orders may be newer than `sequence`. What follows repeats some of it, and ends where
         # the live frames begin.
-        connection.start_over(
-            frames.resync_frame(channel.kind, channel.instrument, data)
-            + frames.order_frames(
-                channel.instrument, missed.orders if channel.kind == "orders" else ()
-            )
-        )
-        return True
+        return await self._resume(connection, channel, history, sequence)
+
+
+def _changes_frames(channel: Channel, changes: Changes) -> bytes:
+    if channel.kind == "trades":
+        return frames.trade_frames(channel.instrument, changes.trades)
+    return frames.order_frames(channel.instrument, changes.orders)
 
 
 def _newest_trades(history: History) -> Iterator[TradeRecord]:

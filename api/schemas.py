@@ -179,6 +179,8 @@ class OrderBody(BaseModel):
     ] = None
 
 
+# Order ids that `GET /orders/{order_id}` could not be asked for.
+NOT_IN_A_PATH = ("batch", ".", "..")
 # Orders in one batch: bounds the work that one request may ask for.
 BATCH_ORDERS_MAX = 100
 
@@ -216,6 +218,8 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
                     message or problem["msg"].removeprefix("Value error, "),
                 )
             )
+    if fields.get("order_id") in NOT_IN_A_PATH:
+        errors.append(_error("order_id", "must not be batch, . or .., which no path can name"))
     if any(error["param"] == "price" for error in errors):
         pass  # one complaint about a field is enough
     elif fields.get("type") == "limit" and fields.get("price") is None:

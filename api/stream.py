@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from sanic import Blueprint, Request
@@ -29,11 +30,21 @@ logger = logging.getLogger(__name__)
 
 stream = Blueprint("stream")
 
+# Bytes looked at before we look whether there is room for more.
+SLICE_BYTES = 4_096
+# Frames per second that are no messages (pings, pongs, fragments) before a client is cut off.
+IDLE_FRAMES_MAX = 200
+
+POLICY_VIOLATION = 1008
+
 
 @stream.websocket("/stream")  # type: ignore[untyped-decorator]
 async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
     """Serve one client until the connection is gone."""
     exchange: Exchange = request.app.ctx.exchange
+    if not _is_our_page(request):
+        await ws.close(POLICY_VIOLATION, "this page may not connect: see EXCHANGE_ORIGINS")
+        return
     session = Session(exchange, ws, request.client_ip)
     # Sanic's own reader spends a task and three locks on every message. Its protocol object is
     # free of I/O, so the frames can be taken as they are read.
@@ -48,6 +59,18 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
         exchange.relay.remove(session.connection)
 
 
+def _is_our_page(request: Request) -> bool:
+    """Tell whether a browser's page, if it is one, comes from here or from where it may come.
+
+    Browsers let any page connect anywhere, with the rights of whoever looks at it.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    host = urlsplit(origin).netloc
+    return host == request.headers.get("Host") or origin in request.app.ctx.origins
+
+
 class Session:
     """The incoming half of one WebSocket, and what is under way for it."""
 
@@ -59,37 +82,71 @@ class Session:
         self._parts: list[bytes] = []
         self._inbox: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None
+        # Bytes that wait until there is room for what they ask.
+        self._unread = bytearray()
+        self.connection.on_resume = self._take_unread
+        # Frames that were no messages, since when; and whether there were too many.
+        self._idle_frames = 0
+        self._counted_since = 0.0
+        self._cut_off = False
 
     # Frames in.
 
     def data_received(self, data: bytes) -> None:
         """Take in what the transport has read."""
-        protocol = self._ws.ws_proto
-        protocol.receive_data(data)
-        if outgoing := protocol.data_to_send():
-            self._start(self._ws.send_data(outgoing))  # type: ignore[no-untyped-call]
-        self._take(protocol.events_received())
+        self._unread += data
+        self._take_unread()
 
     async def process_events(self, events: Sequence[object]) -> None:
         """Take in frames that were read before this session was there, or with the end."""
         self._take(events)
+        self._balance()
+
+    def _take_unread(self) -> None:
+        """Take in a slice after the other, as long as there is room for what it asks."""
+        protocol = self._ws.ws_proto
+        while self._unread and not self.connection.paused and not self._cut_off:
+            piece = bytes(self._unread[:SLICE_BYTES])
+            del self._unread[:SLICE_BYTES]
+            protocol.receive_data(piece)
+            if outgoing := protocol.data_to_send():
+                self._start(self._ws.send_data(outgoing))  # type: ignore[no-untyped-call]
+            self._take(protocol.events_received())
+            self._balance()
 
     def _take(self, events: Sequence[object]) -> None:
+        answered = False
         for frame in events:
             if not isinstance(frame, Frame):
                 continue
-            if frame.opcode is Opcode.PONG:
-                self._start(self._ws.process_pong(frame))
-            elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                 self._parts.append(bytes(frame.data))
                 if frame.fin:
                     self._inbox.append(b"".join(self._parts))
                     self._parts.clear()
-        if self._inbox:
-            if self._reader is None or self._reader.done():
-                self._reader = self._start(self._read())
-            self._count()
-            self.connection.hold_reading()
+                    continue
+            elif frame.opcode is Opcode.PONG and frame.data in self._ws.pings and not answered:
+                answered = True
+                self._start(self._ws.process_pong(frame))
+            if self._is_too_much():
+                self._cut_off = True
+                self._ws.fail_connection(POLICY_VIOLATION, "too many frames that ask nothing")
+                return
+
+    def _is_too_much(self) -> bool:
+        """Count a frame that is no message: pings, pongs and fragments cost us and ask nothing."""
+        now = asyncio.get_running_loop().time()
+        if now - self._counted_since > 1.0:
+            self._counted_since, self._idle_frames = now, 0
+        self._idle_frames += 1
+        return self._idle_frames > IDLE_FRAMES_MAX
+
+    def _balance(self) -> None:
+        """See to it that what was asked is done, and that no more is read than can be done."""
+        if self._inbox and (self._reader is None or self._reader.done()):
+            self._reader = self._start(self._read())
+        self.connection.asked = len(self._inbox) + len(self.connection.under_way)
+        self.connection.balance()
 
     # Messages.
 
@@ -99,12 +156,12 @@ class Session:
             messages = [Asked(payload) for payload in self._inbox]
             self._inbox.clear()
             self._exchange.metrics.websocket_messages.inc(len(messages))
-            allowed = await self._admit(messages)
+            refused = await self._admit(messages)
             await self._locate(messages)
             for message in messages:
                 try:
-                    if not allowed:
-                        await self._take_one(message)
+                    if message.client_id in refused:
+                        await self._admit_one(message)
                     self._handle(message)
                 except ApiError as error:
                     self._refuse(error, message)
@@ -112,29 +169,41 @@ class Session:
                     logger.exception("a message could not be handled")
                     self._refuse(internal_error(), message)
 
-    async def _admit(self, messages: Sequence[Asked]) -> bool:
-        """Count messages against the limits, all at once; False to count them one by one."""
-        costs = Counter(message.body.client_id if message.body else None for message in messages)
+    async def _admit(self, messages: Sequence[Asked]) -> set[str | None]:
+        """Count messages against the limits, each client's at once.
+
+        Return the clients whose messages were too many together: these must be counted singly.
+        """
+        costs = Counter(message.client_id for message in messages)
         verdicts = await asyncio.gather(
             *(
                 self._exchange.limiter.take(self._address, client_id, cost)
                 for client_id, cost in costs.items()
             )
         )
-        return all(verdict is None or verdict.allowed for verdict in verdicts)
+        return {
+            client_id
+            for client_id, verdict in zip(costs, verdicts, strict=True)
+            if verdict is not None and not verdict.allowed
+        }
 
-    async def _take_one(self, message: Asked) -> None:
-        client_id = message.body.client_id if message.body else None
-        verdict = await self._exchange.limiter.take(self._address, client_id)
+    async def _admit_one(self, message: Asked) -> None:
+        verdict = await self._exchange.limiter.take(self._address, message.client_id)
         if verdict is not None and not verdict.allowed:
             raise too_many(verdict)
 
     async def _locate(self, messages: Sequence[Asked]) -> None:
         """Find the instruments of the orders to cancel, all at once, before anything goes out.
 
-        Otherwise an order could overtake a cancel that was sent before it.
+        Otherwise an order could overtake a cancel that was sent before it. Orders that are on their
+        way are asked for first: until they are answered PostgreSQL may not know them.
         """
-        cancels = [message for message in messages if message.order_id and not message.instrument]
+        cancels = []
+        for message in messages:
+            if message.order_id and not message.instrument:
+                message.instrument = self._exchange.submitter.instrument_of(message.order_id)
+                if message.instrument is None:
+                    cancels.append(message)
         try:
             found = await trading.locate(self._exchange, [cancel.order_id for cancel in cancels])
         except AdapterError as error:
@@ -194,7 +263,7 @@ class Session:
 
     def _unsubscribe(self, message: Asked) -> None:
         for channel in self._channels(message):
-            self._exchange.relay.unsubscribe(self.connection, channel)
+            self.connection.leave(channel)
         self._answer_channels("unsubscribed", message)
 
     def _channels(self, message: Asked) -> list[Channel]:
@@ -226,10 +295,6 @@ class Session:
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         self.connection.under_way.discard(task)
-        self._count()
-        self.connection.go_on_reading()
+        self._balance()
         if not task.cancelled() and task.exception() is not None:
             logger.error("a message could not be handled", exc_info=task.exception())
-
-    def _count(self) -> None:
-        self.connection.asked = len(self._inbox) + len(self.connection.under_way)

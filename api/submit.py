@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 # Requests per append: bounds how long one call occupies Redis.
 APPEND_LENGTH_MAX = 512
+# Between tries to look commands up while PostgreSQL is down.
+LOOK_RETRY_S = 0.5
+# How long the instrument of an order is known after its answer: a cancel may be right behind it.
+REMEMBERED_S = 5.0
 
 
 class Repeat(NamedTuple):
@@ -77,14 +81,23 @@ class Submitter:
         self._pending: dict[int, Pending] = {}
         # The instrument of each order that waits for its answer, by order_id.
         self._sent: dict[str, str] = {}
+        # The same of those answered lately: since some moment, and in the time before it.
+        self._answered: dict[str, str] = {}
+        self._answered_before: dict[str, str] = {}
+        self._forgot_at = 0.0
         self._outgoing: defaultdict[str, list[tuple[int, Append]]] = defaultdict(list)
         self._stopping = False
+        # Instruments whose replies may have been lost.
+        self._unresolved: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
         self._resolver: asyncio.Task[None] | None = None
 
     def instrument_of(self, order_id: str) -> str | None:
-        """Return the instrument of an order that is on its way; None for any other."""
-        return self._sent.get(order_id)
+        """Return the instrument of an order that is or was on its way just now; else None."""
+        for names in (self._sent, self._answered, self._answered_before):
+            if (name := names.get(order_id)) is not None:
+                return name
+        return None
 
     def send(
         self, instrument: Instrument, command: Command, *, again: bool = False
@@ -112,7 +125,7 @@ class Submitter:
             self._metrics.commands_in_flight.dec()
             self._pending.pop(correlation, None)
             if isinstance(command, SubmitOrder):
-                self._sent.pop(command.order_id, None)
+                self._remember(command.order_id)
             answer.exception()  # seen, also when the client went away and nobody waits for it
 
         answer.add_done_callback(settled)
@@ -159,9 +172,9 @@ class Submitter:
 
     def look_up(self, instruments: Iterable[str]) -> None:
         """Replies may have been lost: look for the pending commands of these in PostgreSQL."""
-        names = set(instruments)
+        self._unresolved.update(instruments)
         if self._resolver is None or self._resolver.done():
-            self._resolver = asyncio.get_running_loop().create_task(self._resolve(names))
+            self._resolver = asyncio.get_running_loop().create_task(self._resolve())
 
     async def close(self) -> None:
         """Let what is being sent be sent."""
@@ -203,31 +216,49 @@ class Submitter:
             "overloaded", "too many orders are waiting, this one was not applied: try again shortly"
         )
 
+    def _remember(self, order_id: str) -> None:
+        """Keep an order's instrument for a while after its answer."""
+        name = self._sent.pop(order_id, None)
+        if name is not None:
+            now = asyncio.get_running_loop().time()
+            if now - self._forgot_at > REMEMBERED_S:
+                self._answered_before, self._answered = self._answered, {}
+                self._forgot_at = now
+            self._answered[order_id] = name
+
     def _settle(self, correlation: int, answer: Answer) -> None:
         pending = self._pending.get(correlation)
         if pending is not None and not pending.answer.done():
             pending.answer.set_result(answer)
 
-    async def _resolve(self, instruments: set[str]) -> None:
-        waiting = {
-            correlation: pending.command
-            for correlation, pending in self._pending.items()
-            if pending.instrument.instrument in instruments
-        }
-        if not waiting:
-            return
+    async def _resolve(self) -> None:
+        """Look, and go on looking while there is reason to."""
+        while self._unresolved:
+            names, self._unresolved = self._unresolved, set()
+            waiting = {
+                correlation: pending.command
+                for correlation, pending in self._pending.items()
+                if pending.instrument.instrument in names
+            }
+            if waiting and not await self._look(waiting):
+                self._unresolved |= names
+                await asyncio.sleep(LOOK_RETRY_S)
+
+    async def _look(self, waiting: Mapping[int, Command]) -> bool:
+        """Answer those commands that PostgreSQL tells of; False when it does not answer."""
         try:
             orders = await self._lookups.orders(
                 list({command.order_id for command in waiting.values()})
             )
         except AdapterError as error:
             logger.warning("cannot look for unanswered commands: %s", error)
-            return
+            return False
         for correlation, command in waiting.items():
             order = orders.get(command.order_id)
             # A cancel whose order still rests may be on its way: keep waiting.
             if order and (isinstance(command, SubmitOrder) or order.status in FINAL):
                 self._settle(correlation, order)
+        return True
 
 
 def _expire(answer: "asyncio.Future[Answer]") -> None:

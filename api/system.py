@@ -1,8 +1,10 @@
 """Whether the exchange is well."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from sanic import Blueprint, HTTPResponse, Request
 
@@ -10,10 +12,14 @@ from api.exchange import Exchange
 from api.responses import json_bytes
 from api.schemas import dump, timestamp
 from workers.adapters.errors import AdapterError
+from workers.adapters.waiting import within
 
 logger = logging.getLogger(__name__)
 
 system = Blueprint("system")
+
+# Whoever asks whether we are well gets an answer soon, also when a server has fallen silent.
+CHECK_S = 1.0
 
 
 @system.get("/livez", ctx_counted=False)
@@ -26,11 +32,10 @@ async def livez(request: Request) -> HTTPResponse:
 async def healthz(request: Request) -> HTTPResponse:
     """Return the state of each dependency; 503 when one that trading needs is down."""
     exchange: Exchange = request.app.ctx.exchange
-    checks = {
-        "postgres": await _check(exchange.lookups.migrated()),
-        "redis": await _check(exchange.reader.ping()),
-        "kafka": "disabled",
-    }
+    postgres, redis = await asyncio.gather(
+        _check(exchange.lookups.migrated()), _check(exchange.reader.ping())
+    )
+    checks = {"postgres": postgres, "redis": redis, "kafka": "disabled"}
     healthy = "unhealthy" not in checks.values()
     body = {
         "status": "healthy" if healthy else "unhealthy",
@@ -46,8 +51,8 @@ async def readyz(request: Request) -> HTTPResponse:
     exchange: Exchange = request.app.ctx.exchange
     missing = ["this process is stopping"] if exchange.stopping else []
     try:
-        if await exchange.lookups.migrated():
-            for instrument, matched in await exchange.lookups.instruments():
+        if await within(CHECK_S, exchange.lookups.migrated()):
+            for instrument, matched in await within(CHECK_S, exchange.lookups.instruments()):
                 name = instrument.instrument
                 book = exchange.feed.books.get(name)
                 if not matched:
@@ -56,7 +61,7 @@ async def readyz(request: Request) -> HTTPResponse:
                     missing.append(f"the order book of {name} has not arrived yet")
         else:
             missing.append("migrations are not current: run `python -m ops migrate`")
-        await exchange.reader.ping()
+        await within(CHECK_S, exchange.reader.ping())
     except AdapterError as error:
         missing.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
     _log_change(request, missing)
@@ -72,9 +77,9 @@ def _log_change(request: Request, missing: list[str]) -> None:
         logger.info("not ready: " + "; ".join(missing) if missing else "ready")
 
 
-async def _check(answer: Awaitable[object]) -> str:
+async def _check(question: Coroutine[Any, Any, object]) -> str:
     try:
-        await answer
+        await within(CHECK_S, question)
     except AdapterError:
         return "unhealthy"
     return "healthy"

@@ -113,7 +113,11 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
             ):
                 return await _stored(exchange, instrument, command, first, repeated=True)
             # The first is still on its way, or was lost: the matcher sees whichever comes first.
-            answer = await exchange.submitter.submit(instrument, command, again=True)
+            try:
+                answer = await exchange.submitter.submit(instrument, command, again=True)
+            except ApiError as refusal:
+                # This one was not applied, but the first may be.
+                raise _unknown_outcome(answer.order_id) from refusal
     except NoReply:
         answer = await _find(exchange, instrument, command)
     if isinstance(answer, OrderRecord):

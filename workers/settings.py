@@ -39,6 +39,8 @@ class Settings:
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
+    # Pages of other origins that may open a WebSocket from a browser, as `https://example.com`.
+    origins: tuple[str, ...] = ()
     # How long a WebSocket client that fell behind may take to catch up before it is closed.
     slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
@@ -82,6 +84,7 @@ class Settings:
                 100_000_000,
             ),
             proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
+            origins=tuple(env.get("EXCHANGE_ORIGINS", "").replace(",", " ").split()),
             slow_client_ms=_integer(
                 env, "EXCHANGE_SLOW_CLIENT_MS", cls.slow_client_ms, 100, 3_600_000
             ),

@@ -236,11 +236,11 @@ async def test_a_subscription_that_falls_silent_says_so(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pubsub, "SILENCE_MAX_S", 0.1)
-    writer = StreamWriter(redis_url, WAITING_MAX, KEY_TTL_MS)
+    publisher = pubsub.Publisher(redis_url)
     messages = subscribe(redis_url, ["here"])
     assert await anext(messages) is None
-    await writer.beat("here", b"heartbeat")
+    await publisher.publish("here", b"heartbeat")
     assert await anext(messages) == ("here", b"heartbeat")
     with pytest.raises(OutcomeUnknown):
         await anext(messages)
-    await writer.close()
+    await publisher.close()

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from workers.adapters.redis import close, connect, load_script, translated
 
 US_PER_MS = 1_000
+# A request must not wait longer than this to be counted.
+ANSWER_TIMEOUT_S = 0.25
 
 
 class Check(NamedTuple):
@@ -28,7 +30,7 @@ class RateLimits:
     """`requests_max` per `window_ms` for each key; limit.lua says how they are counted."""
 
     def __init__(self, url: str, window_ms: int, requests_max: int) -> None:
-        self._client = connect(url)
+        self._client = connect(url, ANSWER_TIMEOUT_S)
         self._limit = load_script(self._client, "limit.lua")
         self._head = (window_ms * US_PER_MS, requests_max)
 

@@ -17,6 +17,7 @@ from workers.adapters.postgres import (
     make_pool,
     translated,
 )
+from workers.adapters.waiting import within
 from workers.core.depth import DepthSnapshot
 from workers.core.instruments import Instrument
 from workers.core.records import (
@@ -33,6 +34,11 @@ from workers.core.records import (
 )
 
 ROLE = "exchange_edge"
+# The server ends a statement before this; only a server that has fallen silent takes longer.
+PUBLIC_ANSWER_S = PUBLIC_STATEMENT_TIMEOUT_MS / 1000 + 1.0
+
+Parameters = dict[str, Any]
+Row = tuple[Any, ...]
 
 
 class Lookups:
@@ -104,6 +110,16 @@ class Lookups:
         last, instrument_id = orders[-1], rows[limit - 1][-1]
         return OrderPage(orders, OrderPlace(last.created_us, instrument_id, last.order_no))
 
+    async def order_and_trades(
+        self, order_id: str
+    ) -> tuple[OrderRecord, tuple[TradeRecord, ...]] | None:
+        """Return one order and all its trades, oldest first, as they stood at one moment."""
+        orders, trades = await self._at_once(
+            ("get_orders", {"order_ids": [order_id]}),
+            ("get_order_trades", {"order_id": order_id, "taker_only": False}),
+        )
+        return (_order(orders[0]), tuple(map(_trade, trades))) if orders else None
+
     async def order_trades(self, order_id: str, *, taker_only: bool) -> tuple[TradeRecord, ...]:
         """Return an order's trades, oldest first; with `taker_only` those made on arrival."""
         rows = await self._rows(
@@ -158,15 +174,9 @@ class Lookups:
         come.
         """
         parameters = {"instrument_id": instrument_id, "after": after, "limit": limit}
-        async with translated(), self._pool.connection() as connection:
-            # These two only say how a transaction begins; statements outside of one need none.
-            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-            await connection.set_read_only(True)
-            async with connection.transaction():
-                cursor = await connection.execute(sql.query("read_changes"), parameters)
-                rows = await cursor.fetchall()
-                cursor = await connection.execute(sql.query("read_changed_orders"), parameters)
-                orders = await cursor.fetchall()
+        rows, orders = await self._at_once(
+            ("read_changes", parameters), ("read_changed_orders", parameters)
+        )
         sequence = rows[0][0]
         if not 0 <= sequence - after <= limit:
             return sequence, None
@@ -201,8 +211,12 @@ class Lookups:
 
     async def instruments(self) -> list[tuple[Instrument, bool]]:
         """Return every instrument, and whether somebody matches it now."""
-        async with translated(), self._pool.connection() as connection:
-            return await list_instruments(connection)
+
+        async def ask() -> list[tuple[Instrument, bool]]:
+            async with translated(), self._pool.connection() as connection:
+                return await list_instruments(connection)
+
+        return await within(PUBLIC_ANSWER_S, ask())
 
     async def migrated(self) -> bool:
         """Return whether the database is the one this code was written for."""
@@ -220,10 +234,29 @@ class Lookups:
         finally:
             self._long.release()
 
-    async def _rows(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        async with translated(), self._pool.connection() as connection:
-            cursor = await connection.execute(sql.query(query), parameters)
-            return await cursor.fetchall()
+    async def _rows(self, query: str, parameters: Parameters) -> list[Row]:
+        async def ask() -> list[Row]:
+            async with translated(), self._pool.connection() as connection:
+                cursor = await connection.execute(sql.query(query), parameters)
+                return await cursor.fetchall()
+
+        return await within(PUBLIC_ANSWER_S, ask())
+
+    async def _at_once(self, *questions: tuple[str, Parameters]) -> list[list[Row]]:
+        """Return the rows of several queries, all of one moment."""
+
+        async def ask() -> list[list[Row]]:
+            async with translated(), self._pool.connection() as connection:
+                # These two only say how a transaction begins; statements outside need none.
+                await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+                await connection.set_read_only(True)
+                async with connection.transaction():
+                    return [
+                        await (await connection.execute(sql.query(query), parameters)).fetchall()
+                        for query, parameters in questions
+                    ]
+
+        return await within(PUBLIC_ANSWER_S, ask())
 
 
 def _order(row: tuple[Any, ...]) -> OrderRecord:

@@ -46,6 +46,22 @@ async def subscribe(
         await close(client)
 
 
+class Publisher:
+    """Publishes, on a connection of its own: a publication waits for nobody else's answer."""
+
+    def __init__(self, url: str) -> None:
+        self._client = connect(url)
+
+    async def close(self) -> None:
+        """Close the connection; never fails."""
+        await close(self._client)
+
+    async def publish(self, channel: str, payload: bytes) -> None:
+        """Publish one message. Raises Unavailable, OutcomeUnknown."""
+        async with translated():
+            await self._client.publish(channel, payload)
+
+
 class DepthReader:
     """Reads the complete depth that the matcher keeps in Redis."""
 

@@ -8,9 +8,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 
@@ -19,7 +17,7 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
 
 
-def connect(url: str) -> Redis:
+def connect(url: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
     """Return a client on one connection that never repeats a command by itself.
 
     The library's default retries turn one append whose answer was lost into two entries, and one
@@ -31,8 +29,8 @@ def connect(url: str) -> Redis:
         protocol=2,
         retry=Retry(NoBackoff(), 0),
         retry_on_timeout=False,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
+        socket_connect_timeout=min(CONNECT_TIMEOUT_S, answer_timeout_s),
+        socket_timeout=answer_timeout_s,
         health_check_interval=0,
     )
     return client
@@ -62,5 +60,6 @@ async def translated() -> AsyncIterator[None]:
         yield
     except ResponseError as error:
         raise Unavailable(f"Redis: {error}") from error
-    except (RedisConnectionError, RedisTimeoutError, RedisError, OSError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
+        # A RuntimeError is a connection that somebody else is reading from: no answer, either.
         raise OutcomeUnknown(f"Redis: {error}") from error

@@ -320,11 +320,6 @@ class StreamWriter:
             raise Unavailable(f"nobody matches {instrument} at the moment")
         return [_APPENDED.get(result) or _repeat(result) for result in results]
 
-    async def beat(self, channel: str, payload: bytes) -> None:
-        """Publish a heartbeat. Raises Unavailable, OutcomeUnknown."""
-        async with translated():
-            await self._client.publish(channel, payload)
-
     async def _connect(self) -> None:
         """Connect first, so that a server that is down is a certain refusal."""
         try:

@@ -12,8 +12,7 @@ from api import feed as feed_module
 from api.books import Book
 from api.feed import Feed
 from api.history import History
-from workers.adapters.pubsub import DepthReader
-from workers.adapters.streams import StreamWriter
+from workers.adapters.pubsub import DepthReader, Publisher
 from workers.core.channels import changes_channel, depth_channel, reply_channel
 from workers.core.codec import encode_changes, encode_delta, encode_reset
 from workers.core.depth import DepthDelta
@@ -67,7 +66,7 @@ class Setting:
         self.books: dict[str, Book] = {}
         self.histories: dict[str, History] = {}
         self.looked_up = 0
-        self._writer = StreamWriter(redis_url, 100, 60_000)
+        self._publisher = Publisher(redis_url)
         self._reader = DepthReader(redis_url)
         instrument = SimpleNamespace(instrument_id=1)
 
@@ -81,7 +80,7 @@ class Setting:
             edge_id="me",
             redis_url=redis_url,
             reader=self._reader,
-            writer=self._writer,
+            publisher=self._publisher,
             lookups=self.database,  # type: ignore[arg-type]
             instruments=SimpleNamespace(  # type: ignore[arg-type]
                 names=["BTC-USD"], wait_known=known, get=lambda _: instrument
@@ -121,7 +120,7 @@ class Setting:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.feed.close()
-        await self._writer.close()
+        await self._publisher.close()
         await self._reader.close()
         await self.server.aclose()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sanic import Sanic
 
 from api.app import create_app
-from api.prefork import Prefork, listening_socket
+from api.prefork import Prefork, inherited
 from workers.logs import configure
 from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
@@ -16,11 +16,11 @@ from workers.settings import Settings, SettingsError
 
 def serve(settings: Settings, folder: Path) -> int:
     """Serve until SIGTERM or SIGINT. Return the exit code."""
-    listener = listening_socket(os.environ)
+    listener, parent_pid = inherited(os.environ) or (None, None)
     if settings.web_concurrency > 1 and listener is None:
         asyncio.run(Prefork(settings, folder).run())
         return 0
-    app = create_app(settings, folder, one_of_several=listener is not None)
+    app = create_app(settings, folder, parent_pid)
     app.prepare(
         host=None if listener else settings.host,
         port=None if listener else settings.port,

@@ -40,6 +40,9 @@ from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# Before a task that did not end is cancelled once more.
+CANCEL_S = 0.5
+
 # Connections to PostgreSQL per web process: small plans allow about 20 in all.
 DATABASE_CONNECTIONS_MAX = 4
 
@@ -61,10 +64,10 @@ LIMITS = {
 }
 
 
-def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool = False) -> Sanic:  # type: ignore[type-arg]
+def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None = None) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts.
 
-    `one_of_several`: it stops when the process that started it is gone.
+    It stops when the process `parent_pid`, which started it as one of several, is gone.
     """
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
@@ -146,8 +149,8 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
-        if one_of_several:
-            orphaned = asyncio.create_task(parent_gone())
+        if parent_pid is not None:
+            orphaned = asyncio.create_task(parent_gone(parent_pid))
             orphaned.add_done_callback(lambda _: app.stop())
             app.ctx.background.append(orphaned)
 
@@ -163,9 +166,11 @@ def create_app(settings: Settings, metrics_folder: Path, *, one_of_several: bool
 
     @app.after_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
-        for task in app.ctx.background:
-            task.cancel()
-        await asyncio.gather(*app.ctx.background, return_exceptions=True)
+        # Again and again: a driver that is in the middle of a command may swallow the first one.
+        while pending := [task for task in app.ctx.background if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=CANCEL_S)
         for connection in app.ctx.connections:
             await connection.close()
 

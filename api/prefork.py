@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Tells a process that it is one of several, and which descriptor listens.
 LISTEN_VARIABLE = "EXCHANGE_LISTEN_FD"
+# And who started it.
+PARENT_VARIABLE = "EXCHANGE_PARENT_PID"
 
 BACKLOG = 1_024
 # Before a process that died is replaced; doubled each time it dies young, up to the maximum.
@@ -29,15 +31,14 @@ HEALTHY_AFTER_S = 10.0
 PARENT_POLL_S = 0.5
 
 
-def listening_socket(env: Mapping[str, str]) -> socket.socket | None:
-    """Return the socket that a process of several was given; None for a process by itself."""
+def inherited(env: Mapping[str, str]) -> tuple[socket.socket, int] | None:
+    """Return the socket of a process of several, and its parent; None for one by itself."""
     number = env.get(LISTEN_VARIABLE)
-    return socket.socket(fileno=int(number)) if number else None
+    return (socket.socket(fileno=int(number)), int(env[PARENT_VARIABLE])) if number else None
 
 
-async def parent_gone() -> None:
+async def parent_gone(parent: int) -> None:
     """Return when the process that started this one is gone."""
-    parent = os.getppid()
     while os.getppid() == parent:  # noqa: ASYNC110 - nobody can tell us
         await asyncio.sleep(PARENT_POLL_S)
 
@@ -81,6 +82,7 @@ class Prefork:
                 env={
                     **os.environ,
                     LISTEN_VARIABLE: str(listener.fileno()),
+                    PARENT_VARIABLE: str(os.getpid()),
                     METRICS_FOLDER_VARIABLE: str(self._metrics_folder),
                 },
                 pass_fds=(listener.fileno(),),

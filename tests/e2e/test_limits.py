@@ -123,6 +123,25 @@ async def test_messages_of_a_websocket_count(
     assert (accepted, refused) == (set(range(10)), set(range(10, 15)))
 
 
+async def test_one_client_too_many_does_not_cost_the_others(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """One round of messages of two clients: what one asks too much, the other does not pay for."""
+    few = {"RATE_LIMIT_WINDOW_MS": "3600000", "RATE_LIMIT_MAX_REQUESTS": "20"}
+    with running(database_url, redis_url, tmp_path, **few) as exchange:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"ws://127.0.0.1:{exchange.port}/stream") as ws,
+        ):
+            await ws.receive_json()
+            order = {"type": "limit", "side": "buy", "price": 1, "quantity": 1}
+            for client_id in ["a"] * 10 + ["b"] * 15:
+                await ws.send_json(order | {"client_id": client_id})
+            answers = [await ws.receive_json() for _ in range(25)]
+    # The address had 19 left after connecting.
+    assert sum(answer["type"] == "order_accepted" for answer in answers) == 19
+
+
 async def test_a_stream_that_is_full_refuses_orders_quickly_and_takes_cancels(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

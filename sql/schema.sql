@@ -301,6 +301,56 @@ $$;
 ALTER FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: candles_v2(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) RETURNS TABLE(start_us bigint, trade_count bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, close_ticks numeric, quantity_lots numeric, value numeric, price_sum numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_from timestamptz := from_us(p_from_us);
+    v_to timestamptz := from_us(p_to_us);
+    v_bounds record;
+BEGIN
+    SELECT * INTO v_bounds FROM trade_bounds_v1(v_instrument_id, v_from, v_to);
+    RETURN QUERY
+    WITH buckets AS (
+        SELECT date_bin(p_interval_minutes * interval '1 minute', t.traded_at,
+                        date_bin('1 day', t.traded_at, '1970-01-01 00:00:00+00')) AS start,
+               count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value,
+               sum(t.price) AS price_sum,
+               min(t.sequence) AS first_sequence, max(t.sequence) AS last_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+          AND t.traded_at >= v_from AND t.traded_at < v_to
+        GROUP BY start
+        ORDER BY start LIMIT p_limit
+    )
+    SELECT to_us(b.start), b.trade_count, trunc(f.price * 100000000), trunc(b.high * 100000000),
+           trunc(b.low * 100000000), trunc(l.price * 100000000), trunc(b.quantity * 100000000),
+           trunc(b.value * 10000000000000000), trunc(b.price_sum * 100000000)
+    FROM buckets b
+    JOIN trades f ON f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
+        AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+    JOIN trades l ON l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
+        AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+    ORDER BY b.start;
+END
+$$;
+
+
+ALTER FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -816,6 +866,80 @@ $$;
 ALTER FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
 
 --
+-- Name: get_order_trades_v2(text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_order orders%ROWTYPE;
+    v_range record;
+    v_end bigint;
+    v_sequences bigint[] := '{}';
+    v_found bigint[];
+    v_missing numeric;
+BEGIN
+    SELECT * INTO v_order FROM orders o WHERE o.order_id = p_order_id;
+    v_missing := v_order.filled_quantity;
+    FOR v_range IN
+        SELECT greatest(r.first_sequence, v_order.sequence + 1) AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_order.instrument_id AND r.last_sequence > v_order.sequence
+        ORDER BY r.first_sequence
+    LOOP
+        EXIT WHEN v_missing <= 0 OR p_taker_only AND v_end IS NOT NULL;
+        IF v_end IS NULL THEN
+            -- A taker's trades are the run of sequences right after its accepted event; the run
+            -- ends at the next order event, as a rule in the same range.
+            v_end := (SELECT min(e.sequence) FROM order_events e
+                      WHERE e.instrument_id = v_order.instrument_id
+                        AND e.sequence BETWEEN v_range.first AND v_range.last);
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id
+              AND t.sequence BETWEEN v_range.first AND coalesce(v_end - 1, v_range.last);
+            v_sequences := v_sequences || v_found;
+        END IF;
+        IF v_missing > 0 AND NOT p_taker_only THEN
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id AND t.maker_order_no = v_order.order_no
+              AND t.sequence BETWEEN v_range.first AND v_range.last;
+            v_sequences := v_sequences || v_found;
+        END IF;
+    END LOOP;
+    IF cardinality(v_sequences) = 0 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT t.trade_no, t.sequence, i.instrument,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+           CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+           CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+           t.taker_side::text, to_us(t.traded_at)
+    FROM trades t
+    JOIN instruments i USING (instrument_id)
+    JOIN orders maker ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+    JOIN orders taker ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+    WHERE t.instrument_id = v_order.instrument_id AND t.sequence = ANY (v_sequences)
+      AND t.sequence BETWEEN v_sequences[1] AND v_sequences[cardinality(v_sequences)]
+    ORDER BY t.sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
+
+--
 -- Name: get_orders_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -897,6 +1021,59 @@ $$;
 
 
 ALTER FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: get_trades_v2(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_range record;
+    v_left bigint := p_limit;
+    v_count bigint;
+BEGIN
+    FOR v_range IN
+        SELECT r.instrument_id, r.first_sequence AS first, r.last_sequence AS last
+        FROM instruments i
+        JOIN shard s USING (instrument_id)
+        JOIN partition_ranges r USING (instrument_id)
+        WHERE i.instrument = p_instrument AND r.first_sequence <= s.sequence + 1
+        ORDER BY r.first_sequence DESC
+    LOOP
+        EXIT WHEN v_left <= 0;
+        RETURN QUERY
+        SELECT t.trade_no, t.sequence, p_instrument,
+               trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+               CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+               CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+               t.taker_side::text, to_us(t.traded_at)
+        FROM (
+            SELECT t.* FROM trades t
+            WHERE t.instrument_id = v_range.instrument_id
+              AND t.sequence BETWEEN v_range.first AND v_range.last
+            ORDER BY t.sequence DESC LIMIT v_left
+        ) t
+        JOIN orders maker
+            ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+        JOIN orders taker
+            ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+        ORDER BY t.sequence DESC;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        v_left := v_left - v_count;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
 -- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -1924,6 +2101,66 @@ $$;
 ALTER FUNCTION exchange.ticker_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
+-- Name: ticker_v2(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.ticker_v2(p_instrument text) RETURNS TABLE(last_ticks numeric, last_us bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, quantity_lots numeric, value numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_since timestamptz := statement_timestamp() - interval '24 hours';
+    v_first bigint;
+    v_range record;
+BEGIN
+    IF v_instrument_id IS NULL THEN
+        RETURN;
+    END IF;
+    FOR v_range IN
+        SELECT r.first_sequence AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = v_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        SELECT trunc(t.price * 100000000), to_us(t.traded_at) INTO last_ticks, last_us
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_range.first AND v_range.last
+        ORDER BY t.sequence DESC LIMIT 1;
+        EXIT WHEN FOUND;
+    END LOOP;
+    v_first := (SELECT b.first_sequence FROM trade_bounds_v1(v_instrument_id, v_since, 'infinity') b);
+    RETURN QUERY
+    SELECT last_ticks, last_us, trunc(f.price * 100000000), trunc(d.high * 100000000),
+           trunc(d.low * 100000000), trunc(d.quantity * 100000000),
+           trunc(d.value * 10000000000000000), d.trade_count
+    FROM (
+        SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value,
+               min(t.sequence) AS first_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id AND t.sequence >= v_first
+          AND t.traded_at > v_since
+    ) d
+    LEFT JOIN trades f
+        ON f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
+       AND f.sequence >= v_first;
+END
+$$;
+
+
+ALTER FUNCTION exchange.ticker_v2(p_instrument text) OWNER TO exchange_owner;
+
+--
 -- Name: to_us(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1935,6 +2172,44 @@ $$;
 
 
 ALTER FUNCTION exchange.to_us(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: trade_bounds_v1(integer, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_range record;
+    v_began timestamptz;
+BEGIN
+    FOR v_range IN
+        SELECT r.first_sequence, r.last_sequence
+        FROM partition_ranges r
+        WHERE r.instrument_id = p_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = p_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        v_began := (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = p_instrument_id
+                      AND t.sequence BETWEEN v_range.first_sequence AND v_range.last_sequence
+                    ORDER BY t.sequence LIMIT 1);
+        IF last_sequence IS NULL OR v_began >= p_to THEN
+            last_sequence := v_range.last_sequence;
+        END IF;
+        first_sequence := v_range.first_sequence;
+        EXIT WHEN v_began < p_from;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) OWNER TO exchange_owner;
 
 --
 -- Name: position_fold(exchange.position_state, numeric, numeric); Type: AGGREGATE; Schema: exchange; Owner: exchange_owner
@@ -5862,7 +6137,14 @@ REVOKE ALL ON FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids t
 --
 
 REVOKE ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
 
 
 --
@@ -5946,7 +6228,14 @@ GRANT ALL ON FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) TO exc
 --
 
 REVOKE ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_order_trades_v2(p_order_id text, p_taker_only boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) TO exchange_edge;
 
 
 --
@@ -5970,7 +6259,14 @@ GRANT ALL ON FUNCTION exchange.get_positions_v1(p_client_id text) TO exchange_ed
 --
 
 REVOKE ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_trades_v2(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) TO exchange_edge;
 
 
 --
@@ -6160,7 +6456,14 @@ GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p
 --
 
 REVOKE ALL ON FUNCTION exchange.ticker_v1(p_instrument text) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION ticker_v2(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.ticker_v2(p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.ticker_v2(p_instrument text) TO exchange_edge;
 
 
 --
@@ -6168,6 +6471,13 @@ GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
 --
 
 REVOKE ALL ON FUNCTION exchange.to_us(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) FROM PUBLIC;
 
 
 --

@@ -2,8 +2,8 @@
 
 Rows of four tables move into partitions, so trading pauses for about as long as copying them takes.
 `commit_batch_v2` goes with this migration instead of after the next deploy: it would neither take
-fees nor find room at the end of a partition. An old matcher's commits fail, with no effect, until it
-is replaced; what was not committed stays in the stream.
+fees nor find room at the end of a partition. An old matcher's commits fail, with no effect, until
+it is replaced; what was not committed stays in the stream.
 """
 
 from alembic import op
@@ -33,6 +33,11 @@ SCRIPTS = (
     "functions/list_segments_v1.sql",
     "functions/add_segment_v1.sql",
     "functions/assign_segment_v1.sql",
+    "functions/trade_bounds_v1.sql",
+    "functions/get_order_trades_v2.sql",
+    "functions/get_trades_v2.sql",
+    "functions/ticker_v2.sql",
+    "functions/candles_v2.sql",
     "functions/range_end_v1.sql",
     "functions/list_partitions_v1.sql",
     "functions/retire_range_v1.sql",

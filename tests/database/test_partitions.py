@@ -146,9 +146,9 @@ async def test_nothing_slows_down_with_history(matcher: Matcher, look: psycopg.C
         costs["commit"] = await rows_read(matcher, look) - before
         for name, call in {
             "find": f"find_first_orders_v1(1, ARRAY['{order_id}'], ARRAY[]::text[], NULL)",
-            "order's trades": f"get_order_trades_v1('{order_id}', false)",
-            "trades": "get_trades_v1('BTC-USD', 5)",
-            "ticker": "ticker_v1('BTC-USD')",
+            "order's trades": f"get_order_trades_v2('{order_id}', false)",
+            "trades": "get_trades_v2('BTC-USD', 5)",
+            "ticker": "ticker_v2('BTC-USD')",
             "positions": "get_positions_v1('a')",
             "events": f"read_events_v1(1, {matcher.engine.sequence - 9}, 100)",
             "changes": f"read_changes_v1(1, {matcher.engine.sequence - 9}, 100)",

@@ -14,8 +14,8 @@ MAY_CALL = {
         "commit_batch_v3", "list_instruments",
     },
     "exchange_edge": {
-        "get_orders_v1", "get_order_trades_v1", "get_trades_v1", "find_first_orders_v1",
-        "list_instruments", "list_orders_v1", "candles_v1", "ticker_v1", "get_positions_v1",
+        "get_orders_v1", "get_order_trades_v2", "get_trades_v2", "find_first_orders_v1",
+        "list_instruments", "list_orders_v1", "candles_v2", "ticker_v2", "get_positions_v1",
         "read_changes_v1", "read_changed_orders_v1", "store_book_snapshot_v1",
         "list_book_snapshots_v1", "get_book_snapshot_v1",
     },

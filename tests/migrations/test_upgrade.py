@@ -143,9 +143,60 @@ def test_rows_fall_into_their_ranges(previous: str) -> None:
         assert left == []
 
 
-def test_going_back_is_refused_with_a_reason(previous: str) -> None:
-    migrate(previous)
-    with pytest.raises(NotImplementedError, match="restore a backup"):
+LOST = {
+    "deposits, withdrawals or adjustments": "SELECT exchange.post_entry_v1('deposit', ARRAY['a'],"
+    " ARRAY['USD'], ARRAY[5], 'me', 'key', '')",
+    "fees": "SELECT exchange.set_fees_v1('BTC-USD', 'standard', 1, 1)",
+    "segments of clients": "SELECT exchange.add_segment_v1('vip', '')",
+    "settlements": "SELECT exchange.settle_v1('2023-11-14', 'me')",
+}
+
+
+def test_going_back(previous: str) -> None:
+    """Back and forth while that loses nothing; refused, with reasons, once it would."""
+    with psycopg.connect(previous, autocommit=True) as look:
+        client_nos = look.execute("SELECT client_no FROM exchange.clients ORDER BY 1").fetchall()
+        clients = (client_nos[0][0], client_nos[1][0])
+        look.execute("UPDATE exchange.shard SET last_stream_id = '0-0'")
+        before = schema(look)
+        look.execute(COMMIT_V2, parameters(0, clients))
+        migrate(previous)
+        look.execute(COMMIT_V3, parameters(1, clients))
         command.downgrade(configuration(previous), "0002")
-    with psycopg.connect(previous) as look:
-        assert look.execute(sql.query("migration_head")).fetchone() == (sql.HEAD,)
+        assert schema(look) == before
+        look.execute(COMMIT_V2, parameters(2, clients))
+        migrate(previous)
+        look.execute(COMMIT_V3, parameters(3, clients))
+        assert look.execute("SELECT count(*) FROM exchange.trades").fetchone() == (4,)
+        assert broken_invariants(look) == {}
+        assert {row[-1] for row in compare_books(look)} == {"ok"}
+        done = []
+        for reason, statement in LOST.items():
+            look.execute(statement)
+            done.append(reason)
+            with pytest.raises(psycopg.DatabaseError) as refused:
+                command.downgrade(configuration(previous), "0002")
+            assert refused.value.sqlstate == "EX009"
+            assert refused.value.diag.message_primary == (
+                f"going back would lose {', '.join(sorted(done))}: restore a backup instead"
+            )
+            assert look.execute(sql.query("migration_head")).fetchone() == (sql.HEAD,)
+        assert broken_invariants(look) == {}
+
+
+def schema(look: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Return what the schema holds, by name, with the definitions of what has one."""
+    return look.execute(
+        "SELECT 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod)"
+        " || a.attnotnull FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+        " WHERE c.relnamespace = 'exchange'::regnamespace AND a.attnum > 0 AND NOT attisdropped"
+        " UNION ALL SELECT 'constraint', conrelid::regclass::text, conname,"
+        " pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'exchange'::regnamespace AND contype <> 'n'"
+        " UNION ALL SELECT 'index', tablename, indexname, indexdef FROM pg_indexes"
+        " WHERE schemaname = 'exchange'"
+        " UNION ALL SELECT 'function', proname, oid::regprocedure::text, md5(prosrc) FROM pg_proc"
+        " WHERE pronamespace = 'exchange'::regnamespace"
+        " UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)"
+        " FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2, 3, 4"
+    ).fetchall()

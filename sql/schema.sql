@@ -31,7 +31,11 @@ ALTER SCHEMA exchange OWNER TO exchange_owner;
 --
 
 CREATE TYPE exchange.entry_kind AS ENUM (
-    'trade'
+    'trade',
+    'deposit',
+    'withdrawal',
+    'adjustment',
+    'settlement'
 );
 
 
@@ -166,10 +170,10 @@ $$;
 ALTER FUNCTION exchange.add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric) OWNER TO exchange_owner;
 
 --
--- Name: add_instrument(text, text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: add_instrument_v2(text, text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) RETURNS integer
+CREATE FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     AS $_$
@@ -190,6 +194,7 @@ BEGIN
         RAISE EXCEPTION 'instrument % exists already', p_instrument USING ERRCODE = 'EX005';
     END IF;
     INSERT INTO shard (instrument_id) VALUES (v_instrument_id);
+    PERFORM make_ranges_v1(v_instrument_id, 1);
     RETURN v_instrument_id;
 EXCEPTION WHEN check_violation THEN
     RAISE EXCEPTION 'base and quote must differ, and tick and lot must be at least 0.00000001 '
@@ -198,7 +203,64 @@ END
 $_$;
 
 
-ALTER FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+
+--
+-- Name: add_segment_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.add_segment_v1(p_segment text, p_description text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO client_segments (segment, description) VALUES (p_segment, p_description);
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'segment % exists already', p_segment USING ERRCODE = 'EX005';
+    WHEN check_violation OR not_null_violation THEN
+        RAISE EXCEPTION '% is not a segment name: 1 to 32 small letters, digits, - and _',
+            quote_nullable(p_segment) USING ERRCODE = 'EX005';
+END
+$$;
+
+
+ALTER FUNCTION exchange.add_segment_v1(p_segment text, p_description text) OWNER TO exchange_owner;
+
+--
+-- Name: assign_segment_v1(text, text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_segment_id smallint := (SELECT s.segment_id FROM client_segments s
+                              WHERE s.segment = p_segment);
+    v_unknown text;
+    v_changed integer;
+BEGIN
+    IF v_segment_id IS NULL THEN
+        RAISE EXCEPTION 'there is no segment %', p_segment USING ERRCODE = 'EX005';
+    END IF;
+    SELECT u.client_id INTO v_unknown FROM unnest(p_client_ids) AS u(client_id)
+    WHERE NOT EXISTS (SELECT FROM clients c
+                      WHERE c.client_id = u.client_id AND c.client_no > 0) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'there is no client %', quote_nullable(v_unknown) USING ERRCODE = 'EX005';
+    END IF;
+    PERFORM FROM clients c WHERE c.client_id = ANY (p_client_ids)
+    ORDER BY c.client_no FOR NO KEY UPDATE;
+    UPDATE clients c SET segment_id = v_segment_id
+    WHERE c.client_id = ANY (p_client_ids) AND c.segment_id <> v_segment_id;
+    GET DIAGNOSTICS v_changed = ROW_COUNT;
+    RETURN v_changed;
+END
+$$;
+
+
+ALTER FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) OWNER TO exchange_owner;
 
 --
 -- Name: candles_v1(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -239,22 +301,89 @@ $$;
 ALTER FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
--- Name: check_balanced_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: candles_v2(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.check_balanced_v1() RETURNS trigger
-    LANGUAGE plpgsql
+CREATE FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) RETURNS TABLE(start_us bigint, trade_count bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, close_ticks numeric, quantity_lots numeric, value numeric, price_sum numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 DECLARE
-    v_unbalanced record;
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_from timestamptz := from_us(p_from_us);
+    v_to timestamptz := from_us(p_to_us);
+    v_bounds record;
 BEGIN
-    SELECT instrument_id, sequence, asset_id, sum(amount) AS amount INTO v_unbalanced
-    FROM fresh GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0 LIMIT 1;
+    SELECT * INTO v_bounds FROM trade_bounds_v1(v_instrument_id, v_from, v_to);
+    RETURN QUERY
+    WITH buckets AS (
+        SELECT date_bin(p_interval_minutes * interval '1 minute', t.traded_at,
+                        date_bin('1 day', t.traded_at, '1970-01-01 00:00:00+00')) AS start,
+               count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value,
+               sum(t.price) AS price_sum,
+               min(t.sequence) AS first_sequence, max(t.sequence) AS last_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+          AND t.traded_at >= v_from AND t.traded_at < v_to
+        GROUP BY start
+        ORDER BY start LIMIT p_limit
+    )
+    SELECT to_us(b.start), b.trade_count,
+           -- Not as joins: without statistics those may look each up by the bounds alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
+              AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.high * 100000000), trunc(b.low * 100000000),
+           (SELECT trunc(l.price * 100000000) FROM trades l
+            WHERE l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
+              AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.quantity * 100000000), trunc(b.value * 10000000000000000),
+           trunc(b.price_sum * 100000000)
+    FROM buckets b
+    ORDER BY b.start;
+END
+$$;
+
+
+ALTER FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.check_entries_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'auto'
+    AS $$
+DECLARE
+    v_wrong record;
+    v_bounds record;
+BEGIN
+    -- The bounds tell the planner which partitions matter.
+    SELECT min(instrument_id) AS low, max(instrument_id) AS high,
+           min(sequence) AS first, max(sequence) AS last INTO v_bounds FROM fresh;
+    SELECT f.instrument_id, f.sequence INTO v_wrong
+    FROM fresh f
+    WHERE NOT EXISTS (
+        SELECT FROM postings p
+        WHERE p.instrument_id = f.instrument_id AND p.sequence = f.sequence
+          AND p.instrument_id BETWEEN v_bounds.low AND v_bounds.high
+          AND p.sequence BETWEEN v_bounds.first AND v_bounds.last
+    ) LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'entry (%, %) does not balance: asset % is off by %',
-            v_unbalanced.instrument_id, v_unbalanced.sequence,
-            v_unbalanced.asset_id, v_unbalanced.amount
+        RAISE EXCEPTION 'entry (%, %) has no postings', v_wrong.instrument_id, v_wrong.sequence
             USING ERRCODE = 'EX003';
     END IF;
     RETURN NULL;
@@ -262,13 +391,59 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.check_balanced_v1() OWNER TO exchange_owner;
+ALTER FUNCTION exchange.check_entries_v1() OWNER TO exchange_owner;
 
 --
--- Name: commit_batch_v2(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: check_postings_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
+CREATE FUNCTION exchange.check_postings_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'auto'
+    AS $$
+DECLARE
+    v_wrong record;
+    v_bounds record;
+BEGIN
+    SELECT instrument_id, sequence, asset_id, sum(amount) AS amount INTO v_wrong
+    FROM fresh GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'entry (%, %) does not balance: asset % is off by %',
+            v_wrong.instrument_id, v_wrong.sequence, v_wrong.asset_id, v_wrong.amount
+            USING ERRCODE = 'EX003';
+    END IF;
+    -- The bounds tell the planner which partitions matter.
+    SELECT min(instrument_id) AS low, max(instrument_id) AS high,
+           min(sequence) AS first, max(sequence) AS last INTO v_bounds FROM fresh;
+    SELECT f.instrument_id, f.sequence INTO v_wrong
+    FROM (SELECT DISTINCT instrument_id, sequence FROM fresh) f
+    WHERE NOT EXISTS (
+        SELECT FROM ledger_entries e
+        WHERE e.instrument_id = f.instrument_id AND e.sequence = f.sequence
+          AND e.instrument_id BETWEEN v_bounds.low AND v_bounds.high
+          AND e.sequence BETWEEN v_bounds.first AND v_bounds.last
+    ) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'postings without an entry: (%, %)', v_wrong.instrument_id, v_wrong.sequence
+            USING ERRCODE = 'EX003';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+
+ALTER FUNCTION exchange.check_postings_v1() OWNER TO exchange_owner;
+
+--
+-- Name: commit_batch_v3(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -284,6 +459,11 @@ DECLARE
         + cardinality(cancels_sequence);
     v_count integer;
     v_update record;
+    v_maker_fees numeric[];
+    v_taker_fees numeric[];
+    v_maker_segments smallint[];
+    v_taker_segments smallint[];
+    v_has_fees boolean := false;
 BEGIN
     SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
     IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
@@ -307,6 +487,11 @@ BEGIN
     WHERE instrument_id = p_instrument_id;
 
     IF v_events > 0 THEN
+        IF p_sequence > ALL (SELECT last_sequence FROM partition_ranges
+                             WHERE instrument_id = p_instrument_id
+                             ORDER BY first_sequence DESC LIMIT 1) THEN
+            PERFORM make_ranges_v1(p_instrument_id, p_sequence);
+        END IF;
         SELECT count(DISTINCT s) INTO v_count
         FROM unnest(orders_sequence || trades_sequence || cancels_sequence) AS s
         WHERE s > v_shard.sequence AND s <= p_sequence;
@@ -371,19 +556,49 @@ BEGIN
 
     IF cardinality(trades_sequence) > 0 THEN
         SELECT * INTO STRICT v_instrument FROM instruments WHERE instrument_id = p_instrument_id;
+        -- Looked up only where there is something to find: else all are in segment 1 and pay nothing.
+        IF EXISTS (SELECT FROM fees WHERE instrument_id = p_instrument_id)
+           OR EXISTS (SELECT FROM client_segments WHERE segment_id <> 1) THEN
+            SELECT array_agg(m.segment_id ORDER BY t.n), array_agg(k.segment_id ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * mf.maker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * kf.taker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   bool_or(mf.maker_bps <> 0 OR kf.taker_bps <> 0)
+            INTO STRICT v_maker_segments, v_taker_segments, v_maker_fees, v_taker_fees, v_has_fees
+            FROM (SELECT u.maker, u.taker, u.price * u.quantity AS product, u.n
+                  FROM unnest(trades_price, trades_quantity, trades_maker_client_no,
+                              trades_taker_client_no) WITH ORDINALITY
+                      AS u(price, quantity, maker, taker, n)) t
+            JOIN clients m ON m.client_no = t.maker
+            JOIN clients k ON k.client_no = t.taker
+            LEFT JOIN fees mf
+                ON mf.instrument_id = p_instrument_id AND mf.segment_id = m.segment_id
+            LEFT JOIN fees kf
+                ON kf.instrument_id = p_instrument_id AND kf.segment_id = k.segment_id;
+            IF cardinality(v_maker_fees) IS DISTINCT FROM cardinality(trades_sequence) THEN
+                RAISE EXCEPTION 'a trade names an unknown client' USING ERRCODE = 'EX003';
+            END IF;
+        END IF;
         WITH traded AS (
             INSERT INTO trades (instrument_id, sequence, trade_no, price, quantity, taker_side,
                                 maker_order_no, taker_order_no, maker_client_no, taker_client_no,
-                                traded_at)
+                                traded_at, maker_fee, taker_fee, maker_segment_id,
+                                taker_segment_id)
             SELECT p_instrument_id, t.sequence, v_shard.trade_no + t.n, t.price * 0.00000001,
                    t.quantity * 0.00000001, t.taker_side, t.maker_order_no, t.taker_order_no,
-                   t.maker_client_no, t.taker_client_no, v_at
+                   t.maker_client_no, t.taker_client_no, v_at, coalesce(t.maker_fee, 0),
+                   coalesce(t.taker_fee, 0), coalesce(t.maker_segment_id, 1::smallint),
+                   coalesce(t.taker_segment_id, 1::smallint)
             FROM unnest(trades_sequence, trades_price, trades_quantity, trades_taker_side,
                         trades_maker_order_no, trades_taker_order_no, trades_maker_client_no,
-                        trades_taker_client_no) WITH ORDINALITY
+                        trades_taker_client_no, v_maker_fees, v_taker_fees, v_maker_segments,
+                        v_taker_segments) WITH ORDINALITY
                 AS t(sequence, price, quantity, taker_side, maker_order_no, taker_order_no,
-                     maker_client_no, taker_client_no, n)
-            RETURNING sequence, price, quantity,
+                     maker_client_no, taker_client_no, maker_fee, taker_fee, maker_segment_id,
+                     taker_segment_id, n)
+            RETURNING sequence, price, quantity, maker_client_no, taker_client_no, maker_fee,
+                taker_fee,
                 CASE taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END AS buyer,
                 CASE taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END AS seller
         ), entered AS (
@@ -399,6 +614,15 @@ BEGIN
                 (3, t.seller, v_instrument.quote_asset_id, t.price * t.quantity),
                 (4, t.buyer, v_instrument.quote_asset_id, -(t.price * t.quantity))
             ) AS l(leg, client_no, asset_id, amount)
+            UNION ALL
+            SELECT p_instrument_id, t.sequence, l.leg, l.client_no, v_instrument.quote_asset_id,
+                   l.amount
+            FROM traded t
+            CROSS JOIN LATERAL (VALUES
+                (5, t.taker_client_no, -t.taker_fee), (6, -2, t.taker_fee),
+                (7, t.maker_client_no, -t.maker_fee), (8, -2, t.maker_fee)
+            ) AS l(leg, client_no, amount)
+            WHERE v_has_fees AND l.amount <> 0
             RETURNING client_no, asset_id, amount
         ), balanced AS (
             INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
@@ -439,7 +663,32 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
+
+--
+-- Name: detach_statements_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.detach_statements_v1() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT format('ALTER TABLE exchange.%I DETACH PARTITION exchange.%I %s', book.relname,
+                  leaf.relname, CASE WHEN h.inhdetachpending THEN 'FINALIZE' ELSE 'CONCURRENTLY' END)
+    FROM partition_ranges r
+    CROSS JOIN unnest(ARRAY['postings', 'ledger_entries', 'trades', 'order_events'])
+        WITH ORDINALITY AS t(name, n)
+    JOIN pg_class book ON book.oid = to_regclass(format('exchange.%I',
+        format('%s_i%s', t.name, r.instrument_id)))
+    JOIN pg_class leaf ON leaf.oid = to_regclass(format('exchange.%I',
+        format('%s_i%s_s%s', t.name, r.instrument_id, r.first_sequence)))
+    JOIN pg_inherits h ON h.inhrelid = leaf.oid AND h.inhparent = book.oid
+    WHERE r.retired_at IS NOT NULL
+    ORDER BY r.instrument_id, r.first_sequence, t.n
+$$;
+
+
+ALTER FUNCTION exchange.detach_statements_v1() OWNER TO exchange_owner;
 
 --
 -- Name: ensure_clients_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -528,6 +777,35 @@ $$;
 ALTER FUNCTION exchange.from_us(p_us bigint) OWNER TO exchange_owner;
 
 --
+-- Name: get_balances_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_balances_v1(p_client_id text) RETURNS TABLE(asset text, instrument text, posted numeric, total numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_client_no bigint := (SELECT c.client_no FROM clients c WHERE c.client_id = p_client_id);
+BEGIN
+    IF v_client_no IS NULL THEN
+        RAISE EXCEPTION 'there is no client %', quote_nullable(p_client_id)
+            USING ERRCODE = 'EX005';
+    END IF;
+    RETURN QUERY
+    SELECT a.asset, coalesce(i.instrument, ''), trim_scale(b.posted),
+           trim_scale(sum(b.posted) OVER (PARTITION BY a.asset))
+    FROM balances b
+    JOIN assets a USING (asset_id)
+    LEFT JOIN instruments i USING (instrument_id)
+    WHERE b.client_no = v_client_no
+    ORDER BY a.asset, b.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_balances_v1(p_client_id text) OWNER TO exchange_owner;
+
+--
 -- Name: get_book_snapshot_v1(bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -590,6 +868,81 @@ $$;
 
 
 ALTER FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
+
+--
+-- Name: get_order_trades_v2(text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_material TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_order orders%ROWTYPE;
+    v_range record;
+    v_end bigint;
+    v_sequences bigint[] := '{}';
+    v_found bigint[];
+    v_missing numeric;
+BEGIN
+    SELECT * INTO v_order FROM orders o WHERE o.order_id = p_order_id;
+    v_missing := v_order.filled_quantity;
+    FOR v_range IN
+        SELECT greatest(r.first_sequence, v_order.sequence + 1) AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_order.instrument_id AND r.last_sequence > v_order.sequence
+        ORDER BY r.first_sequence
+    LOOP
+        EXIT WHEN v_missing <= 0 OR p_taker_only AND v_end IS NOT NULL;
+        IF v_end IS NULL THEN
+            -- A taker's trades are the run of sequences right after its accepted event; the run
+            -- ends at the next order event, as a rule in the same range.
+            v_end := (SELECT min(e.sequence) FROM order_events e
+                      WHERE e.instrument_id = v_order.instrument_id
+                        AND e.sequence BETWEEN v_range.first AND v_range.last);
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id
+              AND t.sequence BETWEEN v_range.first AND coalesce(v_end - 1, v_range.last);
+            v_sequences := v_sequences || v_found;
+        END IF;
+        IF v_missing > 0 AND NOT p_taker_only THEN
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id AND t.maker_order_no = v_order.order_no
+              AND t.sequence BETWEEN v_range.first AND v_range.last;
+            v_sequences := v_sequences || v_found;
+        END IF;
+    END LOOP;
+    IF cardinality(v_sequences) = 0 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT t.trade_no, t.sequence, i.instrument,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+           CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+           CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+           t.taker_side::text, to_us(t.traded_at)
+    FROM trades t
+    JOIN instruments i USING (instrument_id)
+    JOIN orders maker ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+    JOIN orders taker ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+    WHERE t.instrument_id = v_order.instrument_id AND t.sequence = ANY (v_sequences)
+      AND t.sequence BETWEEN v_sequences[1] AND v_sequences[cardinality(v_sequences)]
+    ORDER BY t.sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
 
 --
 -- Name: get_orders_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -675,6 +1028,84 @@ $$;
 ALTER FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: get_trades_v2(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_material TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_range record;
+    v_left bigint := p_limit;
+    v_count bigint;
+BEGIN
+    FOR v_range IN
+        SELECT r.instrument_id, r.first_sequence AS first, r.last_sequence AS last
+        FROM instruments i
+        JOIN shard s USING (instrument_id)
+        JOIN partition_ranges r USING (instrument_id)
+        WHERE i.instrument = p_instrument AND r.first_sequence <= s.sequence + 1
+        ORDER BY r.first_sequence DESC
+    LOOP
+        EXIT WHEN v_left <= 0;
+        RETURN QUERY
+        SELECT t.trade_no, t.sequence, p_instrument,
+               trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+               CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+               CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+               t.taker_side::text, to_us(t.traded_at)
+        FROM (
+            SELECT t.* FROM trades t
+            WHERE t.instrument_id = v_range.instrument_id
+              AND t.sequence BETWEEN v_range.first AND v_range.last
+            ORDER BY t.sequence DESC LIMIT v_left
+        ) t
+        JOIN orders maker
+            ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+        JOIN orders taker
+            ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+        ORDER BY t.sequence DESC;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        v_left := v_left - v_count;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.guard_table_v1(p_table text, p_whole text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON exchange.%I '
+        'FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1()', p_table);
+    IF p_whole IN ('ledger_entries', 'postings') THEN
+        EXECUTE format(
+            'CREATE TRIGGER balanced AFTER INSERT ON exchange.%I REFERENCING NEW TABLE AS fresh '
+            'FOR EACH STATEMENT EXECUTE FUNCTION exchange.%I()', p_table,
+            CASE p_whole WHEN 'postings' THEN 'check_postings_v1' ELSE 'check_entries_v1' END);
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.guard_table_v1(p_table text, p_whole text) OWNER TO exchange_owner;
+
+--
 -- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -726,6 +1157,22 @@ $$;
 
 
 ALTER FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: list_fees_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_fees_v1() RETURNS TABLE(instrument text, segment text, maker_bps numeric, taker_bps numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, s.segment, trim_scale(f.maker_bps), trim_scale(f.taker_bps)
+    FROM fees f JOIN instruments i USING (instrument_id) JOIN client_segments s USING (segment_id)
+    ORDER BY f.instrument_id, f.segment_id
+$$;
+
+
+ALTER FUNCTION exchange.list_fees_v1() OWNER TO exchange_owner;
 
 --
 -- Name: list_instruments(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -812,6 +1259,51 @@ $$;
 ALTER FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: list_partitions_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_partitions_v1() RETURNS TABLE(instrument_id integer, instrument text, first_sequence bigint, last_sequence bigint, state text, bytes bigint, last_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT r.instrument_id, coalesce(i.instrument, ''), r.first_sequence, r.last_sequence,
+           CASE WHEN r.retired_at IS NOT NULL THEN 'retired'
+                WHEN r.last_sequence <= b.sequence THEN 'full'
+                WHEN r.first_sequence <= b.sequence THEN 'in use'
+                ELSE 'ahead' END,
+           (SELECT coalesce(sum(pg_total_relation_size(to_regclass(
+                format('exchange.%I', format('%s_i%s_s%s', t, r.instrument_id, r.first_sequence))))
+            ), 0)::bigint
+            FROM unnest(ARRAY['trades', 'order_events', 'ledger_entries', 'postings']) AS t),
+           range_end_v1(r.instrument_id, r.first_sequence, r.last_sequence)
+    FROM partition_ranges r
+    JOIN (SELECT 0 AS instrument_id, h.sequence FROM house_book h
+          UNION ALL SELECT s.instrument_id, s.sequence FROM shard s) b USING (instrument_id)
+    LEFT JOIN instruments i USING (instrument_id)
+    ORDER BY r.instrument_id, r.first_sequence
+$$;
+
+
+ALTER FUNCTION exchange.list_partitions_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_segments_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_segments_v1() RETURNS TABLE(segment text, clients bigint, description text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT s.segment, count(c.client_no), s.description
+    FROM client_segments s
+    LEFT JOIN clients c ON c.segment_id = s.segment_id AND c.client_no > 0
+    GROUP BY s.segment_id ORDER BY s.segment_id
+$$;
+
+
+ALTER FUNCTION exchange.list_segments_v1() OWNER TO exchange_owner;
+
+--
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -831,6 +1323,270 @@ $$;
 
 
 ALTER FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_partitions_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_partitions_v1(p_ahead integer) RETURNS TABLE(instrument_id integer, first_sequence bigint, last_sequence bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_book record;
+    v_last bigint;
+BEGIN
+    IF p_ahead IS NULL OR p_ahead NOT BETWEEN 0 AND 100 THEN
+        RAISE EXCEPTION 'ahead must be 0 to 100' USING ERRCODE = 'EX005';
+    END IF;
+    FOR v_book IN
+        SELECT 0 AS instrument_id, h.sequence FROM house_book h
+        UNION ALL SELECT s.instrument_id, s.sequence FROM shard s
+        ORDER BY instrument_id
+    LOOP
+        LOOP
+            SELECT max(r.last_sequence) INTO v_last FROM partition_ranges r
+            WHERE r.instrument_id = v_book.instrument_id;
+            EXIT WHEN v_last >= v_book.sequence AND p_ahead <= (
+                SELECT count(*) FROM partition_ranges r
+                WHERE r.instrument_id = v_book.instrument_id
+                  AND r.first_sequence > v_book.sequence);
+            -- 0 when somebody else has just made it.
+            PERFORM make_ranges_v1(v_book.instrument_id, coalesce(v_last + 1, 0));
+            RETURN QUERY
+            SELECT r.instrument_id, r.first_sequence, r.last_sequence FROM partition_ranges r
+            WHERE r.instrument_id = v_book.instrument_id
+              AND r.first_sequence = coalesce(v_last + 1, 0);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_partitions_v1(p_ahead integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_ranges_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_first bigint;
+    v_last bigint;
+    v_made integer := 0;
+    v_whole text;
+    v_book text;
+    v_leaf text;
+BEGIN
+    IF p_instrument_id = 0 THEN
+        PERFORM FROM house_book FOR UPDATE;
+    ELSE
+        PERFORM FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
+    END IF;
+    LOOP
+        v_first := 1 + (SELECT max(r.last_sequence) FROM partition_ranges r
+                        WHERE r.instrument_id = p_instrument_id);
+        EXIT WHEN v_first > p_sequence;
+        v_first := coalesce(v_first, 0);
+        v_last := v_first - 1 + (SELECT range_length FROM settings);
+        FOREACH v_whole IN ARRAY CASE p_instrument_id
+            WHEN 0 THEN ARRAY['ledger_entries', 'postings']
+            ELSE ARRAY['trades', 'order_events', 'ledger_entries', 'postings']
+        END LOOP
+            v_book := format('%s_i%s', v_whole, p_instrument_id);
+            v_leaf := format('%s_s%s', v_book, v_first);
+            IF v_first = 0 THEN
+                EXECUTE format(
+                    'CREATE TABLE exchange.%I (LIKE exchange.%I INCLUDING ALL) '
+                    'PARTITION BY RANGE (sequence)', v_book, v_whole);
+                PERFORM guard_table_v1(v_book, v_whole);
+                EXECUTE format('ALTER TABLE exchange.%I ATTACH PARTITION exchange.%I '
+                               'FOR VALUES IN (%s)', v_whole, v_book, p_instrument_id);
+            END IF;
+            EXECUTE format('CREATE TABLE exchange.%I (LIKE exchange.%I INCLUDING ALL)',
+                           v_leaf, v_book);
+            PERFORM guard_table_v1(v_leaf, v_whole);
+            EXECUTE format('ALTER TABLE exchange.%I ATTACH PARTITION exchange.%I '
+                           'FOR VALUES FROM (%s) TO (%s)', v_book, v_leaf, v_first, v_last + 1);
+        END LOOP;
+        INSERT INTO partition_ranges VALUES (p_instrument_id, v_first, v_last);
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) OWNER TO exchange_owner;
+
+--
+-- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) RETURNS TABLE(sequence bigint, posted_at timestamp with time zone, repeated boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+DECLARE
+    v_legs integer := coalesce(cardinality(p_client_ids), 0);
+    v_wrong record;
+    v_client_nos bigint[];
+    v_asset_ids integer[];
+    v_amounts numeric[] := p_amounts;
+    v_sequence bigint;
+    v_posted_at timestamptz;
+    v_has numeric;
+BEGIN
+    IF p_kind IS NULL OR p_kind NOT IN ('deposit', 'withdrawal', 'adjustment') THEN
+        RAISE EXCEPTION 'the kind is deposit, withdrawal or adjustment, not %',
+            coalesce(p_kind, 'null') USING ERRCODE = 'EX005';
+    END IF;
+    IF coalesce(length(p_actor), 0) NOT BETWEEN 1 AND 128
+       OR coalesce(length(p_idempotency_key), 0) NOT BETWEEN 1 AND 128
+       OR coalesce(length(p_reason), 1000) > 512 THEN
+        RAISE EXCEPTION 'actor and idempotency key have 1 to 128 characters, the reason at most 512'
+            USING ERRCODE = 'EX005';
+    END IF;
+    IF v_legs NOT BETWEEN 1 AND 1000 OR array_ndims(p_client_ids) <> 1
+       OR cardinality(p_assets) IS DISTINCT FROM v_legs
+       OR cardinality(p_amounts) IS DISTINCT FROM v_legs
+       OR (p_kind = 'adjustment') = (v_legs = 1) THEN
+        RAISE EXCEPTION 'a deposit or withdrawal has one leg, an adjustment 2 to 1000, '
+            'each with a client, an asset and an amount' USING ERRCODE = 'EX005';
+    END IF;
+
+    SELECT l.client_id, l.asset, l.amount, a.asset_id INTO v_wrong
+    FROM unnest(p_client_ids, p_assets, p_amounts) WITH ORDINALITY
+        AS l(client_id, asset, amount, n)
+    LEFT JOIN assets a ON a.asset = l.asset
+    WHERE (l.client_id ~ '^[A-Za-z0-9._:-]{1,64}$'
+           OR p_kind = 'adjustment' AND l.client_id IN ('@world', '@fees')) IS NOT TRUE
+       OR a.asset_id IS NULL
+       OR (l.amount <> 0 AND abs(l.amount) < 1e20 AND scale(trim_scale(l.amount)) <= 16
+           AND (p_kind = 'adjustment' OR l.amount > 0)) IS NOT TRUE
+    ORDER BY l.n LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%', CASE
+            WHEN v_wrong.client_id IS NULL OR v_wrong.client_id LIKE '@%'
+                 OR v_wrong.client_id !~ '^[A-Za-z0-9._:-]{1,64}$'
+                THEN format('%s is no client that a%s can name', quote_nullable(v_wrong.client_id),
+                            CASE p_kind WHEN 'adjustment' THEN 'n ' ELSE ' ' END || p_kind)
+            WHEN v_wrong.asset_id IS NULL
+                THEN format('there is no asset %s', quote_nullable(v_wrong.asset))
+            ELSE format('%s is no amount: it is %s, has at most 16 decimals and is below 1e20',
+                        coalesce(v_wrong.amount::text, 'null'),
+                        CASE p_kind WHEN 'adjustment' THEN 'not 0' ELSE 'above 0' END)
+        END USING ERRCODE = 'EX005';
+    END IF;
+    IF p_kind = 'adjustment' THEN
+        SELECT l.asset, sum(l.amount) AS amount INTO v_wrong
+        FROM unnest(p_assets, p_amounts) AS l(asset, amount)
+        GROUP BY l.asset HAVING sum(l.amount) <> 0 LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'the legs do not balance: % is off by %', v_wrong.asset, v_wrong.amount
+                USING ERRCODE = 'EX005';
+        END IF;
+    END IF;
+
+    PERFORM ensure_clients_v1(p_client_ids);
+    SELECT array_agg(c.client_no ORDER BY l.n), array_agg(a.asset_id ORDER BY l.n)
+    INTO v_client_nos, v_asset_ids
+    FROM unnest(p_client_ids, p_assets) WITH ORDINALITY AS l(client_id, asset, n)
+    JOIN clients c ON c.client_id = l.client_id
+    JOIN assets a ON a.asset = l.asset;
+    IF p_kind <> 'adjustment' THEN
+        v_client_nos := v_client_nos || -1::bigint;
+        v_asset_ids := v_asset_ids || v_asset_ids;
+        v_amounts := CASE p_kind WHEN 'deposit' THEN ARRAY[p_amounts[1], -p_amounts[1]]
+                                 ELSE ARRAY[-p_amounts[1], p_amounts[1]] END;
+    END IF;
+
+    PERFORM FROM house_book FOR UPDATE;
+    SELECT h.sequence, h.posted_at,
+           h.kind::text = p_kind AND h.reason = p_reason AND v_client_nos = p.client_nos
+               AND v_asset_ids = p.asset_ids AND v_amounts = p.amounts AS same
+    INTO v_wrong
+    FROM house_entries h
+    CROSS JOIN LATERAL (
+        SELECT array_agg(p.client_no ORDER BY p.leg) AS client_nos,
+               array_agg(p.asset_id ORDER BY p.leg) AS asset_ids,
+               array_agg(p.amount ORDER BY p.leg) AS amounts
+        FROM postings p WHERE p.instrument_id = 0 AND p.sequence = h.sequence
+    ) p
+    WHERE h.idempotency_key = p_idempotency_key;
+    IF FOUND THEN
+        IF NOT v_wrong.same THEN
+            RAISE EXCEPTION 'the key % was used for an entry of other terms, number %',
+                p_idempotency_key, v_wrong.sequence USING ERRCODE = 'EX006';
+        END IF;
+        RETURN QUERY SELECT v_wrong.sequence, v_wrong.posted_at, true;
+        RETURN;
+    END IF;
+
+    IF p_kind = 'withdrawal' THEN
+        SELECT coalesce(sum(b.posted), 0) INTO v_has FROM balances b
+        WHERE b.client_no = v_client_nos[1] AND b.asset_id = v_asset_ids[1];
+        IF v_has < p_amounts[1] THEN
+            RAISE EXCEPTION '% has % % and cannot withdraw %', p_client_ids[1],
+                trim_scale(v_has), p_assets[1], trim_scale(p_amounts[1]) USING ERRCODE = 'EX007';
+        END IF;
+    END IF;
+
+    UPDATE house_book h
+    SET sequence = h.sequence + 1,
+        last_posted_at = greatest(clock_timestamp(), h.last_posted_at)
+    RETURNING h.sequence, h.last_posted_at INTO v_sequence, v_posted_at;
+    PERFORM make_ranges_v1(0, v_sequence);
+    WITH entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        VALUES (0, v_sequence, p_kind::entry_kind, v_posted_at)
+    ), signed AS (
+        INSERT INTO house_entries (sequence, kind, actor, reason, idempotency_key, posted_at)
+        VALUES (v_sequence, p_kind::entry_kind, p_actor, p_reason, p_idempotency_key, v_posted_at)
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT 0, v_sequence, l.leg, l.client_no, l.asset_id, trim_scale(l.amount)
+        FROM unnest(v_client_nos, v_asset_ids, v_amounts) WITH ORDINALITY
+            AS l(client_no, asset_id, amount, leg)
+        RETURNING client_no, asset_id, amount
+    )
+    INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+    SELECT p.client_no, p.asset_id, 0, sum(p.amount)
+    FROM posted p GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (client_no, asset_id, instrument_id)
+        DO UPDATE SET posted = b.posted + excluded.posted;
+    RETURN QUERY SELECT v_sequence, v_posted_at, false;
+END
+$_$;
+
+
+ALTER FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) OWNER TO exchange_owner;
+
+--
+-- Name: range_end_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+BEGIN
+    RETURN greatest(
+        (SELECT e.happened_at FROM order_events e WHERE e.instrument_id = p_instrument_id
+         AND e.sequence BETWEEN p_first AND p_last ORDER BY e.sequence DESC LIMIT 1),
+        (SELECT e.posted_at FROM ledger_entries e WHERE e.instrument_id = p_instrument_id
+         AND e.sequence BETWEEN p_first AND p_last ORDER BY e.sequence DESC LIMIT 1));
+END
+$$;
+
+
+ALTER FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) OWNER TO exchange_owner;
 
 --
 -- Name: read_changed_orders_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -992,6 +1748,133 @@ $$;
 ALTER FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: retire_range_v1(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_range partition_ranges%ROWTYPE;
+    v_last_trade bigint;
+BEGIN
+    SELECT * INTO v_range FROM partition_ranges r
+    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence FOR UPDATE;
+    IF NOT FOUND OR v_range.retired_at IS NOT NULL THEN
+        RETURN 'there is no such range, or it is retired already';
+    ELSIF p_instrument_id = 0 THEN
+        RETURN 'the book of the house is kept whole';
+    ELSIF v_range.last_sequence > (SELECT s.sequence FROM shard s
+                                   WHERE s.instrument_id = p_instrument_id) THEN
+        RETURN 'it is in use';
+    ELSIF range_end_v1(p_instrument_id, p_first_sequence, v_range.last_sequence)
+          >= p_before::timestamp AT TIME ZONE 'UTC' THEN
+        RETURN format('it is not wholly older than %s', p_before);
+    ELSIF EXISTS (SELECT FROM partition_ranges r
+                  WHERE r.instrument_id = p_instrument_id AND r.retired_at IS NULL
+                    AND r.first_sequence < p_first_sequence) THEN
+        RETURN 'the range before it has to stay';
+    ELSIF EXISTS (SELECT FROM orders o
+                  WHERE o.instrument_id = p_instrument_id
+                    AND o.status IN ('open', 'partially_filled')
+                    AND o.sequence <= v_range.last_sequence) THEN
+        RETURN 'orders accepted in it are still open';
+    END IF;
+    v_last_trade := (SELECT max(t.sequence) FROM trades t
+                     WHERE t.instrument_id = p_instrument_id
+                       AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence);
+    IF v_last_trade > coalesce((SELECT max(b.to_sequence) FROM settlement_bounds b
+                                WHERE b.instrument_id = p_instrument_id), 0) THEN
+        RETURN 'its trades are not settled yet';
+    END IF;
+
+    INSERT INTO carried_balances AS c (instrument_id, client_no, asset_id, posted)
+    SELECT p_instrument_id, p.client_no, p.asset_id, sum(p.amount)
+    FROM postings p
+    WHERE p.instrument_id = p_instrument_id
+      AND p.sequence BETWEEN p_first_sequence AND v_range.last_sequence
+    GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (instrument_id, client_no, asset_id)
+        DO UPDATE SET posted = c.posted + excluded.posted;
+    INSERT INTO carried_positions (instrument_id, client_no, net_quantity, total_cost,
+                                   realized_pnl)
+    SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
+           (f.state).realized_pnl
+    FROM (
+        SELECT l.client_no,
+               position_fold((c.net_quantity, c.total_cost, c.realized_pnl)::position_state,
+                             l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+        FROM trades t
+        CROSS JOIN LATERAL (VALUES
+            (1, CASE t.taker_side WHEN 'buy' THEN t.taker_client_no ELSE t.maker_client_no END,
+             t.quantity),
+            (2, CASE t.taker_side WHEN 'buy' THEN t.maker_client_no ELSE t.taker_client_no END,
+             -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        LEFT JOIN carried_positions c
+            ON c.instrument_id = p_instrument_id AND c.client_no = l.client_no
+        WHERE t.instrument_id = p_instrument_id
+          AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence
+        GROUP BY l.client_no
+    ) f
+    ON CONFLICT (instrument_id, client_no)
+        DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
+                      realized_pnl = excluded.realized_pnl;
+    UPDATE partition_ranges r
+    SET retired_at = clock_timestamp(),
+        last_trade_no = coalesce(
+            (SELECT t.trade_no FROM trades t
+             WHERE t.instrument_id = p_instrument_id AND t.sequence = v_last_trade),
+            (SELECT k.trade_no FROM kept_after k WHERE k.instrument_id = p_instrument_id))
+    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence;
+    RETURN NULL;
+END
+$$;
+
+
+ALTER FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
+
+--
+-- Name: set_fees_v1(text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_segment_id smallint := (SELECT s.segment_id FROM client_segments s
+                              WHERE s.segment = p_segment);
+BEGIN
+    IF v_instrument_id IS NULL OR v_segment_id IS NULL THEN
+        RAISE EXCEPTION 'there is no % %',
+            CASE WHEN v_instrument_id IS NULL THEN 'instrument' ELSE 'segment' END,
+            CASE WHEN v_instrument_id IS NULL THEN p_instrument ELSE p_segment END
+            USING ERRCODE = 'EX005';
+    END IF;
+    IF p_maker_bps = 0 AND p_taker_bps = 0 THEN
+        DELETE FROM fees f
+        WHERE f.instrument_id = v_instrument_id AND f.segment_id = v_segment_id;
+        RETURN;
+    END IF;
+    INSERT INTO fees (instrument_id, segment_id, maker_bps, taker_bps)
+    VALUES (v_instrument_id, v_segment_id, trim_scale(p_maker_bps), trim_scale(p_taker_bps))
+    ON CONFLICT (instrument_id, segment_id)
+        DO UPDATE SET maker_bps = excluded.maker_bps, taker_bps = excluded.taker_bps;
+EXCEPTION WHEN check_violation OR not_null_violation THEN
+    RAISE EXCEPTION 'fees are at most 10000 basis points with at most 4 decimals; only a maker''s '
+        'may be negative' USING ERRCODE = 'EX005';
+END
+$$;
+
+
+ALTER FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) OWNER TO exchange_owner;
+
+--
 -- Name: set_instrument_sizes(text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1015,6 +1898,140 @@ $$;
 
 
 ALTER FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+
+--
+-- Name: settle_v1(date, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.settle_v1(p_day date, p_actor text) RETURNS TABLE(day date, run_no bigint, settled_at timestamp with time zone, actor text, clients integer, repeated boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_end timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_last date;
+    v_bounds record;
+    v_client_nos bigint[];
+    v_asset_ids integer[];
+    v_nets numeric[];
+    v_clients integer;
+    v_sequence bigint;
+    v_posted_at timestamptz;
+BEGIN
+    IF coalesce(length(p_actor), 0) NOT BETWEEN 1 AND 128 THEN
+        RAISE EXCEPTION 'the actor has 1 to 128 characters' USING ERRCODE = 'EX005';
+    END IF;
+    IF p_day IS NULL OR NOT isfinite(p_day) OR clock_timestamp() < v_end THEN
+        RAISE EXCEPTION 'day % is not over (UTC)', p_day USING ERRCODE = 'EX008';
+    END IF;
+    LOCK TABLE settlement_runs IN SHARE ROW EXCLUSIVE MODE;
+    RETURN QUERY SELECT r.day, r.run_no, r.settled_at, r.actor, r.clients, true
+                 FROM settlement_runs r WHERE r.day = p_day;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    v_last := (SELECT max(r.day) FROM settlement_runs r);
+    IF v_last > p_day THEN
+        RAISE EXCEPTION 'day % cannot be settled: % is settled already, and has covered it',
+            p_day, v_last USING ERRCODE = 'EX008';
+    END IF;
+
+    FOR v_bounds IN
+        SELECT i.instrument_id, coalesce(b.to_sequence, 0) AS from_sequence
+        FROM instruments i
+        LEFT JOIN settlement_bounds b ON b.day = v_last AND b.instrument_id = i.instrument_id
+    LOOP
+        INSERT INTO settlement_bounds (day, instrument_id, from_sequence, to_sequence)
+        SELECT p_day, v_bounds.instrument_id, v_bounds.from_sequence,
+               greatest(v_bounds.from_sequence, max(t.sequence))
+        FROM trades t
+        -- The trades of the last moment are many: a batch has one time.
+        WHERE t.instrument_id = v_bounds.instrument_id AND t.traded_at = (
+            SELECT l.traded_at FROM trades l
+            WHERE l.instrument_id = v_bounds.instrument_id AND l.traded_at < v_end
+            ORDER BY l.traded_at DESC LIMIT 1);
+    END LOOP;
+
+    SELECT array_agg(m.client_no), array_agg(m.asset_id), array_agg(m.net),
+           count(DISTINCT m.client_no) FILTER (WHERE m.net <> 0)
+    INTO v_client_nos, v_asset_ids, v_nets, v_clients
+    FROM (
+        SELECT p.client_no, p.asset_id, sum(p.amount) AS net
+        FROM settlement_bounds b
+        JOIN postings p ON p.instrument_id = b.instrument_id
+                       AND p.sequence > b.from_sequence AND p.sequence <= b.to_sequence
+        WHERE b.day = p_day
+        GROUP BY p.client_no, p.asset_id
+    ) m;
+
+    UPDATE house_book h
+    SET sequence = h.sequence + v_clients,
+        last_posted_at = greatest(clock_timestamp(), h.last_posted_at)
+    RETURNING h.sequence - v_clients, h.last_posted_at INTO v_sequence, v_posted_at;
+    PERFORM make_ranges_v1(0, v_sequence + v_clients);
+    WITH nets AS MATERIALIZED (
+        SELECT v_sequence + dense_rank() OVER (ORDER BY u.client_no) AS sequence,
+               row_number() OVER (PARTITION BY u.client_no ORDER BY u.asset_id) AS n,
+               u.client_no, u.asset_id, u.net
+        FROM unnest(v_client_nos, v_asset_ids, v_nets) AS u(client_no, asset_id, net)
+        WHERE u.net <> 0
+    ), entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        SELECT 0, n.sequence, 'settlement', v_posted_at FROM nets n WHERE n.n = 1
+    ), signed AS (
+        INSERT INTO house_entries (sequence, kind, actor, reason, posted_at)
+        SELECT n.sequence, 'settlement', p_actor, 'settlement of ' || p_day, v_posted_at
+        FROM nets n WHERE n.n = 1
+    ), discharged AS (
+        INSERT INTO settlement_clients (day, client_no, sequence)
+        SELECT p_day, n.client_no, n.sequence FROM nets n WHERE n.n = 1
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT 0, n.sequence, l.leg, l.client_no, n.asset_id, l.amount
+        FROM nets n
+        CROSS JOIN LATERAL (VALUES
+            (2 * n.n - 1, n.client_no, -n.net), (2 * n.n, -3, n.net)
+        ) AS l(leg, client_no, amount)
+        RETURNING client_no, asset_id, amount
+    )
+    INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+    SELECT p.client_no, p.asset_id, 0, sum(p.amount)
+    FROM posted p GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (client_no, asset_id, instrument_id)
+        DO UPDATE SET posted = b.posted + excluded.posted;
+
+    INSERT INTO settlement_bounds (day, instrument_id, from_sequence, to_sequence)
+    SELECT p_day, 0, coalesce((SELECT b.to_sequence FROM settlement_bounds b
+                               WHERE b.day = v_last AND b.instrument_id = 0), 0),
+           v_sequence + v_clients;
+    -- The last closing balances and what has been posted since.
+    INSERT INTO closing_balances (day, client_no, asset_id, posted)
+    SELECT p_day, u.client_no, u.asset_id, sum(u.amount)
+    FROM (
+        SELECT c.client_no, c.asset_id, c.posted AS amount
+        FROM closing_balances c WHERE c.day = v_last
+        UNION ALL
+        SELECT n.client_no, n.asset_id, n.net
+        FROM unnest(v_client_nos, v_asset_ids, v_nets) AS n(client_no, asset_id, net)
+        UNION ALL
+        SELECT p.client_no, p.asset_id, p.amount
+        FROM settlement_bounds b
+        JOIN postings p ON p.instrument_id = 0
+                       AND p.sequence > b.from_sequence AND p.sequence <= b.to_sequence
+        WHERE b.day = p_day AND b.instrument_id = 0
+    ) u
+    GROUP BY u.client_no, u.asset_id;
+
+    RETURN QUERY
+    INSERT INTO settlement_runs AS r (day, settled_at, actor, clients)
+    VALUES (p_day, v_posted_at, p_actor, v_clients)
+    RETURNING r.day, r.run_no, r.settled_at, r.actor, r.clients, false;
+END
+$$;
+
+
+ALTER FUNCTION exchange.settle_v1(p_day date, p_actor text) OWNER TO exchange_owner;
 
 --
 -- Name: store_book_snapshot_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -1090,6 +2107,67 @@ $$;
 ALTER FUNCTION exchange.ticker_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
+-- Name: ticker_v2(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.ticker_v2(p_instrument text) RETURNS TABLE(last_ticks numeric, last_us bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, quantity_lots numeric, value numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_since timestamptz := statement_timestamp() - interval '24 hours';
+    v_first bigint;
+    v_range record;
+BEGIN
+    IF v_instrument_id IS NULL THEN
+        RETURN;
+    END IF;
+    FOR v_range IN
+        SELECT r.first_sequence AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = v_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        SELECT trunc(t.price * 100000000), to_us(t.traded_at) INTO last_ticks, last_us
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_range.first AND v_range.last
+        ORDER BY t.sequence DESC LIMIT 1;
+        EXIT WHEN FOUND;
+    END LOOP;
+    v_first := (SELECT b.first_sequence FROM trade_bounds_v1(v_instrument_id, v_since, 'infinity') b);
+    RETURN QUERY
+    SELECT last_ticks, last_us,
+           -- Not as a join: without statistics that may look for it by the bound alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
+              AND f.sequence >= v_first),
+           trunc(d.high * 100000000), trunc(d.low * 100000000), trunc(d.quantity * 100000000),
+           trunc(d.value * 10000000000000000), d.trade_count
+    FROM (
+        SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value,
+               min(t.sequence) AS first_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id AND t.sequence >= v_first
+          AND t.traded_at > v_since
+    ) d;
+END
+$$;
+
+
+ALTER FUNCTION exchange.ticker_v2(p_instrument text) OWNER TO exchange_owner;
+
+--
 -- Name: to_us(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1101,6 +2179,44 @@ $$;
 
 
 ALTER FUNCTION exchange.to_us(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: trade_bounds_v1(integer, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_range record;
+    v_began timestamptz;
+BEGIN
+    FOR v_range IN
+        SELECT r.first_sequence, r.last_sequence
+        FROM partition_ranges r
+        WHERE r.instrument_id = p_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = p_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        v_began := (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = p_instrument_id
+                      AND t.sequence BETWEEN v_range.first_sequence AND v_range.last_sequence
+                    ORDER BY t.sequence LIMIT 1);
+        IF last_sequence IS NULL OR v_began >= p_to THEN
+            last_sequence := v_range.last_sequence;
+        END IF;
+        first_sequence := v_range.first_sequence;
+        EXIT WHEN v_began < p_from;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) OWNER TO exchange_owner;
 
 --
 -- Name: position_fold(exchange.position_state, numeric, numeric); Type: AGGREGATE; Schema: exchange; Owner: exchange_owner
@@ -1234,13 +2350,93 @@ ALTER TABLE exchange.book_snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAY
 
 
 --
+-- Name: carried_balances; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.carried_balances (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    asset_id integer NOT NULL,
+    posted numeric NOT NULL
+);
+
+
+ALTER TABLE exchange.carried_balances OWNER TO exchange_owner;
+
+--
+-- Name: TABLE carried_balances; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.carried_balances IS 'Sum of the postings of retired ranges per account and book: balances are these and what is still attached.';
+
+
+--
+-- Name: carried_positions; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.carried_positions (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    net_quantity numeric NOT NULL,
+    total_cost numeric NOT NULL,
+    realized_pnl numeric NOT NULL
+);
+
+
+ALTER TABLE exchange.carried_positions OWNER TO exchange_owner;
+
+--
+-- Name: TABLE carried_positions; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.carried_positions IS 'Positions as they were at the end of the last retired range of each book.';
+
+
+--
+-- Name: client_segments; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.client_segments (
+    segment_id smallint NOT NULL,
+    segment text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    CONSTRAINT client_segments_segment_check CHECK ((segment ~ '^[a-z0-9][a-z0-9_-]{0,31}$'::text))
+);
+
+
+ALTER TABLE exchange.client_segments OWNER TO exchange_owner;
+
+--
+-- Name: TABLE client_segments; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.client_segments IS 'Kinds of clients: fees are set, and revenue is asked for, by segment. 1 is where all begin.';
+
+
+--
+-- Name: client_segments_segment_id_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE exchange.client_segments ALTER COLUMN segment_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME exchange.client_segments_segment_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: clients; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TABLE exchange.clients (
     client_no bigint NOT NULL,
     client_id text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    segment_id smallint DEFAULT 1 NOT NULL,
+    CONSTRAINT clients_house_check CHECK (((client_no < 0) = (client_id ~~ '@%'::text)))
 );
 
 
@@ -1250,7 +2446,7 @@ ALTER TABLE exchange.clients OWNER TO exchange_owner;
 -- Name: TABLE clients; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.clients IS 'The owners of orders and accounts, numbered at first sight.';
+COMMENT ON TABLE exchange.clients IS 'The owners of orders and accounts, numbered at first sight. The house''s own have negative numbers and names that no client can have: @world is all that is outside (a deposit comes from it), @fees takes what trading costs, @settlement stands between the parties of a settlement.';
 
 
 --
@@ -1265,6 +2461,27 @@ ALTER TABLE exchange.clients ALTER COLUMN client_no ADD GENERATED ALWAYS AS IDEN
     NO MAXVALUE
     CACHE 1
 );
+
+
+--
+-- Name: closing_balances; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.closing_balances (
+    day date NOT NULL,
+    client_no bigint NOT NULL,
+    asset_id integer NOT NULL,
+    posted numeric NOT NULL
+);
+
+
+ALTER TABLE exchange.closing_balances OWNER TO exchange_owner;
+
+--
+-- Name: TABLE closing_balances; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.closing_balances IS 'Every account at the end of a settled day: all postings of the instruments'' books up to the run''s bounds, and of book 0 up to and including the run''s own.';
 
 
 --
@@ -1287,6 +2504,78 @@ ALTER TABLE exchange.dead_letters OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.dead_letters IS 'Stream entries that could not be applied, kept whole. They changed nothing else.';
+
+
+--
+-- Name: fees; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.fees (
+    instrument_id integer NOT NULL,
+    segment_id smallint NOT NULL,
+    maker_bps numeric NOT NULL,
+    taker_bps numeric NOT NULL,
+    CONSTRAINT fees_maker_bps_check CHECK ((((maker_bps >= ('-10000'::integer)::numeric) AND (maker_bps <= (10000)::numeric)) AND (scale(maker_bps) <= 4))),
+    CONSTRAINT fees_taker_bps_check CHECK ((((taker_bps >= (0)::numeric) AND (taker_bps <= (10000)::numeric)) AND (scale(taker_bps) <= 4)))
+);
+
+
+ALTER TABLE exchange.fees OWNER TO exchange_owner;
+
+--
+-- Name: TABLE fees; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.fees IS 'What trading costs, in hundredths of a per cent of price * quantity, in the quote asset; a maker''s may be negative, a rebate. No row: nothing. They hold from the next batch on.';
+
+
+--
+-- Name: house_book; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.house_book (
+    singleton boolean DEFAULT true NOT NULL,
+    sequence bigint DEFAULT 0 NOT NULL,
+    last_posted_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT house_book_singleton_check CHECK (singleton)
+);
+
+
+ALTER TABLE exchange.house_book OWNER TO exchange_owner;
+
+--
+-- Name: TABLE house_book; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.house_book IS 'One row: how far book 0 has come. Whoever posts there holds its lock until commit, so the sequences have no gap and posted_at never decreases along them.';
+
+
+--
+-- Name: house_entries; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.house_entries (
+    sequence bigint NOT NULL,
+    kind exchange.entry_kind NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    idempotency_key text,
+    posted_at timestamp with time zone NOT NULL,
+    CONSTRAINT house_entries_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 128))),
+    CONSTRAINT house_entries_check CHECK (((kind = 'settlement'::exchange.entry_kind) = (idempotency_key IS NULL))),
+    CONSTRAINT house_entries_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 128))),
+    CONSTRAINT house_entries_kind_check CHECK ((kind <> 'trade'::exchange.entry_kind)),
+    CONSTRAINT house_entries_reason_check CHECK ((length(reason) <= 512))
+);
+
+
+ALTER TABLE exchange.house_entries OWNER TO exchange_owner;
+
+--
+-- Name: TABLE house_entries; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.house_entries IS 'Who posted an entry of book 0, and why. Not partitioned, so that keys stay unique.';
 
 
 --
@@ -1333,15 +2622,62 @@ ALTER TABLE exchange.instruments ALTER COLUMN instrument_id ADD GENERATED ALWAYS
 
 
 --
+-- Name: partition_ranges; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.partition_ranges (
+    instrument_id integer NOT NULL,
+    first_sequence bigint NOT NULL,
+    last_sequence bigint NOT NULL,
+    retired_at timestamp with time zone,
+    last_trade_no bigint,
+    CONSTRAINT partition_ranges_check CHECK ((last_sequence >= first_sequence)),
+    CONSTRAINT partition_ranges_check1 CHECK (((retired_at IS NULL) = (last_trade_no IS NULL)))
+);
+
+
+ALTER TABLE exchange.partition_ranges OWNER TO exchange_owner;
+
+--
+-- Name: TABLE partition_ranges; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.partition_ranges IS 'The ranges of sequences, both ends included, for which there are partitions, per book. A range with retired_at does not count any more: its partitions are or will be detached, what they come to is carried, and last_trade_no is the last trade up to its end.';
+
+
+--
+-- Name: kept_after; Type: VIEW; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE VIEW exchange.kept_after AS
+ SELECT instrument_id,
+    COALESCE(max(last_sequence) FILTER (WHERE (retired_at IS NOT NULL)), (0)::bigint) AS sequence,
+    COALESCE(max(last_trade_no), (0)::bigint) AS trade_no
+   FROM exchange.partition_ranges
+  GROUP BY instrument_id;
+
+
+ALTER VIEW exchange.kept_after OWNER TO exchange_owner;
+
+--
+-- Name: VIEW kept_after; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON VIEW exchange.kept_after IS 'Per book, the last sequence and the last trade number that are retired; 0 for none.';
+
+
+--
 -- Name: ledger_entries; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TABLE exchange.ledger_entries (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    kind exchange.entry_kind NOT NULL,
-    posted_at timestamp with time zone NOT NULL
-);
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.ledger_entries OWNER TO exchange_owner;
@@ -1350,7 +2686,7 @@ ALTER TABLE exchange.ledger_entries OWNER TO exchange_owner;
 -- Name: TABLE ledger_entries; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records. The entry of a trade has the trade''s instrument and sequence.';
+COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by book. instrument_id above 0 is the book of that instrument: its entries are trades, with the trade''s sequence. 0 is the book of the house: see house_entries.';
 
 
 --
@@ -1358,17 +2694,18 @@ COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records. The en
 --
 
 CREATE TABLE exchange.order_events (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    kind exchange.event_kind NOT NULL,
-    order_no bigint NOT NULL,
-    side exchange.side NOT NULL,
-    type exchange.order_type NOT NULL,
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
     price numeric,
-    quantity numeric NOT NULL,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
     reason text,
-    happened_at timestamp with time zone NOT NULL
-);
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.order_events OWNER TO exchange_owner;
@@ -1456,14 +2793,15 @@ COMMENT ON TABLE exchange.positions IS 'Signed quantity that a client has bought
 --
 
 CREATE TABLE exchange.postings (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    leg smallint NOT NULL,
-    client_no bigint NOT NULL,
-    asset_id integer NOT NULL,
-    amount numeric NOT NULL,
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
     CONSTRAINT postings_amount_check CHECK ((amount <> (0)::numeric))
-);
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.postings OWNER TO exchange_owner;
@@ -1472,7 +2810,106 @@ ALTER TABLE exchange.postings OWNER TO exchange_owner;
 -- Name: TABLE postings; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.postings IS 'The legs of ledger entries. A credit, positive, is received by the account; a debit, negative, is given. An account is a client''s balance in one asset.';
+COMMENT ON TABLE exchange.postings IS 'The legs of ledger entries. A credit, positive, is received by the account; a debit, negative, is given. An account is a client''s balance in one asset. Legs 1 to 4 are a trade, 5 and 6 its taker''s fee (payer, @fees), 7 and 8 its maker''s.';
+
+
+--
+-- Name: settings; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.settings (
+    singleton boolean DEFAULT true NOT NULL,
+    range_length bigint DEFAULT 5000000 NOT NULL,
+    CONSTRAINT settings_range_length_check CHECK ((range_length >= 1)),
+    CONSTRAINT settings_singleton_check CHECK (singleton)
+);
+
+
+ALTER TABLE exchange.settings OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settings; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settings IS 'One row. range_length: how many sequences a new partition holds.';
+
+
+--
+-- Name: settlement_bounds; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.settlement_bounds (
+    day date NOT NULL,
+    instrument_id integer NOT NULL,
+    from_sequence bigint NOT NULL,
+    to_sequence bigint NOT NULL,
+    CONSTRAINT settlement_bounds_check CHECK ((to_sequence >= from_sequence))
+);
+
+
+ALTER TABLE exchange.settlement_bounds OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settlement_bounds; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_bounds IS 'The trades that a run has covered: per instrument, the sequences in (from, to]. Each run goes on where the one before has ended. Of book 0, the entries that its closing balances add.';
+
+
+--
+-- Name: settlement_clients; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.settlement_clients (
+    day date NOT NULL,
+    client_no bigint NOT NULL,
+    sequence bigint NOT NULL
+);
+
+
+ALTER TABLE exchange.settlement_clients OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settlement_clients; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_clients IS 'The one entry of book 0 that discharges a client''s obligations of a run.';
+
+
+--
+-- Name: settlement_runs; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.settlement_runs (
+    day date NOT NULL,
+    run_no bigint NOT NULL,
+    settled_at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    clients integer NOT NULL
+);
+
+
+ALTER TABLE exchange.settlement_runs OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settlement_runs; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_runs IS 'The days that are settled, and how many clients'' obligations each run has discharged.';
+
+
+--
+-- Name: settlement_runs_run_no_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE exchange.settlement_runs ALTER COLUMN run_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME exchange.settlement_runs_run_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 
 --
@@ -1507,22 +2944,27 @@ COMMENT ON TABLE exchange.shard IS 'One row per instrument: who matches it (owne
 --
 
 CREATE TABLE exchange.trades (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    trade_no bigint NOT NULL,
-    price numeric NOT NULL,
-    quantity numeric NOT NULL,
-    taker_side exchange.side NOT NULL,
-    maker_order_no bigint NOT NULL,
-    taker_order_no bigint NOT NULL,
-    maker_client_no bigint NOT NULL,
-    taker_client_no bigint NOT NULL,
-    traded_at timestamp with time zone NOT NULL,
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 NOT NULL,
+    taker_fee numeric DEFAULT 0 NOT NULL,
+    maker_segment_id smallint DEFAULT 1 NOT NULL,
+    taker_segment_id smallint DEFAULT 1 NOT NULL,
     CONSTRAINT trades_check CHECK ((maker_order_no < taker_order_no)),
     CONSTRAINT trades_price_check CHECK ((price > (0)::numeric)),
     CONSTRAINT trades_quantity_check CHECK ((quantity > (0)::numeric)),
     CONSTRAINT trades_trade_no_check CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.trades OWNER TO exchange_owner;
@@ -1531,7 +2973,7 @@ ALTER TABLE exchange.trades OWNER TO exchange_owner;
 -- Name: TABLE trades; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.trades IS 'Each match of a maker and a taker. A trade is an event: together with order_events its sequences are gapless per instrument. A taker''s trades follow its accepted event.';
+COMMENT ON TABLE exchange.trades IS 'Each match of a maker and a taker. A trade is an event: together with order_events its sequences are gapless per instrument. A taker''s trades follow its accepted event. Fees are in the quote asset, positive when the side pays; segments are those at the time of the trade.';
 
 
 --
@@ -1583,6 +3025,38 @@ ALTER TABLE ONLY exchange.book_snapshots
 
 
 --
+-- Name: carried_balances carried_balances_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.carried_balances
+    ADD CONSTRAINT carried_balances_pkey PRIMARY KEY (instrument_id, client_no, asset_id);
+
+
+--
+-- Name: carried_positions carried_positions_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.carried_positions
+    ADD CONSTRAINT carried_positions_pkey PRIMARY KEY (instrument_id, client_no);
+
+
+--
+-- Name: client_segments client_segments_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.client_segments
+    ADD CONSTRAINT client_segments_pkey PRIMARY KEY (segment_id);
+
+
+--
+-- Name: client_segments client_segments_segment_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.client_segments
+    ADD CONSTRAINT client_segments_segment_key UNIQUE (segment);
+
+
+--
 -- Name: clients clients_client_id_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1599,11 +3073,51 @@ ALTER TABLE ONLY exchange.clients
 
 
 --
+-- Name: closing_balances closing_balances_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.closing_balances
+    ADD CONSTRAINT closing_balances_pkey PRIMARY KEY (day, client_no, asset_id);
+
+
+--
 -- Name: dead_letters dead_letters_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
 ALTER TABLE ONLY exchange.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (instrument_id, stream_id);
+
+
+--
+-- Name: fees fees_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.fees
+    ADD CONSTRAINT fees_pkey PRIMARY KEY (instrument_id, segment_id);
+
+
+--
+-- Name: house_book house_book_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.house_book
+    ADD CONSTRAINT house_book_pkey PRIMARY KEY (singleton);
+
+
+--
+-- Name: house_entries house_entries_idempotency_key_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.house_entries
+    ADD CONSTRAINT house_entries_idempotency_key_key UNIQUE (idempotency_key);
+
+
+--
+-- Name: house_entries house_entries_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.house_entries
+    ADD CONSTRAINT house_entries_pkey PRIMARY KEY (sequence);
 
 
 --
@@ -1655,6 +3169,14 @@ ALTER TABLE ONLY exchange.orders
 
 
 --
+-- Name: partition_ranges partition_ranges_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.partition_ranges
+    ADD CONSTRAINT partition_ranges_pkey PRIMARY KEY (instrument_id, first_sequence);
+
+
+--
 -- Name: positions positions_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1668,6 +3190,54 @@ ALTER TABLE ONLY exchange.positions
 
 ALTER TABLE ONLY exchange.postings
     ADD CONSTRAINT postings_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: settings settings_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settings
+    ADD CONSTRAINT settings_pkey PRIMARY KEY (singleton);
+
+
+--
+-- Name: settlement_bounds settlement_bounds_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_bounds
+    ADD CONSTRAINT settlement_bounds_pkey PRIMARY KEY (day, instrument_id);
+
+
+--
+-- Name: settlement_clients settlement_clients_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_clients
+    ADD CONSTRAINT settlement_clients_pkey PRIMARY KEY (day, client_no);
+
+
+--
+-- Name: settlement_clients settlement_clients_sequence_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_clients
+    ADD CONSTRAINT settlement_clients_sequence_key UNIQUE (sequence);
+
+
+--
+-- Name: settlement_runs settlement_runs_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_runs
+    ADD CONSTRAINT settlement_runs_pkey PRIMARY KEY (day);
+
+
+--
+-- Name: settlement_runs settlement_runs_run_no_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_runs
+    ADD CONSTRAINT settlement_runs_run_no_key UNIQUE (run_no);
 
 
 --
@@ -1711,14 +3281,28 @@ CREATE INDEX orders_of_status ON exchange.orders USING btree (instrument_id, sta
 -- Name: trades_maker; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_maker ON exchange.trades USING btree (instrument_id, maker_order_no);
+CREATE INDEX trades_maker ON ONLY exchange.trades USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_maker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_maker_client ON ONLY exchange.trades USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_taker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_taker_client ON ONLY exchange.trades USING btree (taker_client_no, traded_at);
 
 
 --
 -- Name: trades_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_time ON exchange.trades USING btree (instrument_id, traded_at);
+CREATE INDEX trades_time ON ONLY exchange.trades USING btree (instrument_id, traded_at);
 
 
 --
@@ -1726,6 +3310,20 @@ CREATE INDEX trades_time ON exchange.trades USING btree (instrument_id, traded_a
 --
 
 CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON exchange.book_snapshots FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: closing_balances append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.closing_balances FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: house_entries append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.house_entries FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
 
 
 --
@@ -1750,6 +3348,27 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.posti
 
 
 --
+-- Name: settlement_bounds append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_bounds FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: settlement_clients append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_clients FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: settlement_runs append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_runs FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
 -- Name: trades append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1757,10 +3376,17 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trade
 
 
 --
+-- Name: ledger_entries balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
 -- Name: postings balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_balanced_v1();
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
 
 
 --
@@ -1769,6 +3395,38 @@ CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE 
 
 ALTER TABLE ONLY exchange.book_snapshots
     ADD CONSTRAINT book_snapshots_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
+-- Name: clients clients_segment_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.clients
+    ADD CONSTRAINT clients_segment_id_fkey FOREIGN KEY (segment_id) REFERENCES exchange.client_segments(segment_id);
+
+
+--
+-- Name: closing_balances closing_balances_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.closing_balances
+    ADD CONSTRAINT closing_balances_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
+-- Name: fees fees_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.fees
+    ADD CONSTRAINT fees_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
+-- Name: fees fees_segment_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.fees
+    ADD CONSTRAINT fees_segment_id_fkey FOREIGN KEY (segment_id) REFERENCES exchange.client_segments(segment_id);
 
 
 --
@@ -1788,6 +3446,22 @@ ALTER TABLE ONLY exchange.instruments
 
 
 --
+-- Name: settlement_bounds settlement_bounds_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_bounds
+    ADD CONSTRAINT settlement_bounds_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
+-- Name: settlement_clients settlement_clients_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_clients
+    ADD CONSTRAINT settlement_clients_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
 -- Name: shard shard_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1801,6 +3475,7 @@ ALTER TABLE ONLY exchange.shard
 
 GRANT USAGE ON SCHEMA exchange TO exchange_matcher;
 GRANT USAGE ON SCHEMA exchange TO exchange_edge;
+GRANT USAGE ON SCHEMA exchange TO exchange_jobs;
 
 
 --
@@ -1819,10 +3494,24 @@ REVOKE ALL ON FUNCTION exchange.add_fill(p_state exchange.position_state, p_star
 
 
 --
--- Name: FUNCTION add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION add_segment_v1(p_segment text, p_description text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.add_segment_v1(p_segment text, p_description text) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION assign_segment_v1(p_segment text, p_client_ids text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) FROM PUBLIC;
 
 
 --
@@ -1830,22 +3519,43 @@ REVOKE ALL ON FUNCTION exchange.add_instrument(p_instrument text, p_base text, p
 --
 
 REVOKE ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
 
 
 --
--- Name: FUNCTION check_balanced_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.check_balanced_v1() FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
 
 
 --
--- Name: FUNCTION commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION check_entries_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+REVOKE ALL ON FUNCTION exchange.check_entries_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION check_postings_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.check_postings_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION detach_statements_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.detach_statements_v1() FROM PUBLIC;
 
 
 --
@@ -1881,6 +3591,13 @@ REVOKE ALL ON FUNCTION exchange.from_us(p_us bigint) FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION get_balances_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_balances_v1(p_client_id text) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION get_book_snapshot_v1(p_snapshot_id bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1893,7 +3610,14 @@ GRANT ALL ON FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) TO exc
 --
 
 REVOKE ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_order_trades_v2(p_order_id text, p_taker_only boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) TO exchange_edge;
 
 
 --
@@ -1917,7 +3641,21 @@ GRANT ALL ON FUNCTION exchange.get_positions_v1(p_client_id text) TO exchange_ed
 --
 
 REVOKE ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_trades_v2(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION guard_table_v1(p_table text, p_whole text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.guard_table_v1(p_table text, p_whole text) FROM PUBLIC;
 
 
 --
@@ -1936,12 +3674,20 @@ GRANT ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit
 
 
 --
+-- Name: FUNCTION list_fees_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_fees_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_instruments(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.list_instruments() FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_matcher;
 GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_jobs;
 
 
 --
@@ -1953,11 +3699,54 @@ GRANT ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument tex
 
 
 --
+-- Name: FUNCTION list_partitions_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_partitions_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_segments_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_segments_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION load_open_orders_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION make_partitions_v1(p_ahead integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION make_ranges_v1(p_instrument_id integer, p_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) FROM PUBLIC;
 
 
 --
@@ -2008,10 +3797,32 @@ GRANT ALL ON FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch b
 
 
 --
+-- Name: FUNCTION retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION settle_v1(p_day date, p_actor text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.settle_v1(p_day date, p_actor text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.settle_v1(p_day date, p_actor text) TO exchange_jobs;
 
 
 --
@@ -2027,7 +3838,14 @@ GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p
 --
 
 REVOKE ALL ON FUNCTION exchange.ticker_v1(p_instrument text) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION ticker_v2(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.ticker_v2(p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.ticker_v2(p_instrument text) TO exchange_edge;
 
 
 --
@@ -2035,6 +3853,13 @@ GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
 --
 
 REVOKE ALL ON FUNCTION exchange.to_us(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) FROM PUBLIC;
 
 
 --

@@ -8,7 +8,7 @@ _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
 
 # The newest migration: a process serves only a database that has it.
-HEAD = "0002"
+HEAD = "0003"
 
 
 def script(path: str) -> str:

@@ -38,6 +38,7 @@ def dump(server: Postgres) -> str:
             server.programs / "pg_dump",
             "--schema-only",
             "--schema=exchange",
+            "--schema=analytics",
             f"--dbname={server.url}",
         ],
         capture_output=True,

@@ -1,0 +1,44 @@
+-- What lies between a stored state of all balances and a moment, book by book.
+-- The stored state is the closing of a settled day, or, for null, what balances holds now.
+-- Arguments: the moment; the day or null.
+-- Result: a row per book. Its entries with posted_at in [from_at, to_at] and sequence in
+-- (after_sequence, to_sequence], times direction (1: they come after the stored state, -1: they are
+-- in it and come after the moment), lead from the stored state to the moment. Locks: none.
+CREATE FUNCTION exchange.balance_windows_v1(p_at timestamptz, p_day date)
+RETURNS SETOF exchange.book_window
+LANGUAGE plpgsql STABLE
+SET search_path = exchange, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    c_last CONSTANT bigint := 9223372036854775807;
+    v_next CONSTANT timestamptz := p_at + interval '1 microsecond';
+    v_book record;
+BEGIN
+    FOR v_book IN
+        SELECT i.instrument_id, coalesce(b.to_sequence, 0) AS bound,
+               coalesce(
+                   (SELECT e.happened_at FROM order_events e
+                    WHERE e.instrument_id = i.instrument_id AND e.sequence = b.to_sequence),
+                   (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = i.instrument_id AND t.sequence = b.to_sequence),
+                   '-infinity') AS bound_at
+        FROM instruments i
+        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = i.instrument_id
+        UNION ALL
+        SELECT 0, h.bound,
+               coalesce((SELECT e.posted_at FROM house_entries e WHERE e.sequence = h.bound),
+                        '-infinity')
+        FROM (SELECT house_bound_v1(p_day) AS bound) h
+    LOOP
+        IF p_day IS NULL THEN
+            RETURN NEXT (v_book.instrument_id, -1, v_next, timestamptz 'infinity',
+                         0::bigint, c_last)::book_window;
+        ELSIF v_book.bound_at <= p_at THEN
+            RETURN NEXT (v_book.instrument_id, 1, v_book.bound_at, p_at,
+                         v_book.bound, c_last)::book_window;
+        ELSE
+            RETURN NEXT (v_book.instrument_id, -1, v_next, v_book.bound_at,
+                         0::bigint, v_book.bound)::book_window;
+        END IF;
+    END LOOP;
+END
+$$;

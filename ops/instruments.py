@@ -13,7 +13,7 @@ LIST: LiteralString = (
     "SELECT instrument, base_asset, quote_asset, tick_size, lot_size, status"
     " FROM exchange.list_instruments()"
 )
-ADD: LiteralString = "SELECT exchange.add_instrument(%s, %s, %s, %s, %s)"
+ADD: LiteralString = "SELECT exchange.add_instrument_v2(%s, %s, %s, %s, %s)"
 SET_SIZES: LiteralString = "SELECT exchange.set_instrument_sizes(%s, %s, %s)"
 
 # Errors that our functions raise on purpose have this class; their text is written for people.

@@ -12,7 +12,7 @@ BEGIN
             ('exchange_matcher', ARRAY[
                 'acquire_shard_v1', 'renew_lease_v1', 'release_lease_v1', 'free_shards_v1',
                 'load_open_orders_v1', 'read_events_v1', 'ensure_clients_v1',
-                'find_first_orders_v1', 'commit_batch_v2', 'list_instruments']),
+                'find_first_orders_v1', 'commit_batch_v3', 'list_instruments']),
             ('exchange_edge', ARRAY[
                 'get_orders_v1', 'get_order_trades_v1', 'get_trades_v1', 'find_first_orders_v1',
                 'list_instruments', 'list_orders_v1', 'candles_v1', 'ticker_v1',

@@ -1729,10 +1729,10 @@ $$;
 ALTER FUNCTION exchange.add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric) OWNER TO exchange_owner;
 
 --
--- Name: add_instrument(text, text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: add_instrument_v2(text, text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) RETURNS integer
+CREATE FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     AS $_$
@@ -1753,6 +1753,7 @@ BEGIN
         RAISE EXCEPTION 'instrument % exists already', p_instrument USING ERRCODE = 'EX005';
     END IF;
     INSERT INTO shard (instrument_id) VALUES (v_instrument_id);
+    PERFORM make_ranges_v1(v_instrument_id, 1);
     RETURN v_instrument_id;
 EXCEPTION WHEN check_violation THEN
     RAISE EXCEPTION 'base and quote must differ, and tick and lot must be at least 0.00000001 '
@@ -1761,7 +1762,7 @@ END
 $_$;
 
 
-ALTER FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
 
 --
 -- Name: balance_windows_v1(timestamp with time zone, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -1778,20 +1779,18 @@ DECLARE
     v_book record;
 BEGIN
     FOR v_book IN
-        SELECT i.instrument_id, coalesce(b.to_sequence, 0) AS bound,
+        SELECT k.instrument_id, coalesce(b.to_sequence, 0) AS bound,
                coalesce(
+                   CASE k.instrument_id WHEN 0 THEN
+                       (SELECT h.posted_at FROM house_entries h WHERE h.sequence = b.to_sequence)
+                   END,
                    (SELECT e.happened_at FROM order_events e
-                    WHERE e.instrument_id = i.instrument_id AND e.sequence = b.to_sequence),
+                    WHERE e.instrument_id = k.instrument_id AND e.sequence = b.to_sequence),
                    (SELECT t.traded_at FROM trades t
-                    WHERE t.instrument_id = i.instrument_id AND t.sequence = b.to_sequence),
+                    WHERE t.instrument_id = k.instrument_id AND t.sequence = b.to_sequence),
                    '-infinity') AS bound_at
-        FROM instruments i
-        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = i.instrument_id
-        UNION ALL
-        SELECT 0, h.bound,
-               coalesce((SELECT e.posted_at FROM house_entries e WHERE e.sequence = h.bound),
-                        '-infinity')
-        FROM (SELECT house_bound_v1(p_day) AS bound) h
+        FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
+        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = k.instrument_id
     LOOP
         IF p_day IS NULL THEN
             RETURN NEXT (v_book.instrument_id, -1, v_next, timestamptz 'infinity',
@@ -2097,22 +2096,34 @@ $$;
 ALTER FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
--- Name: check_balanced_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.check_balanced_v1() RETURNS trigger
+CREATE FUNCTION exchange.check_entries_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
-    v_unbalanced record;
+    v_wrong record;
+    v_bounds record;
 BEGIN
-    SELECT instrument_id, sequence, asset_id, sum(amount) AS amount INTO v_unbalanced
-    FROM fresh GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0 LIMIT 1;
+    -- The bounds tell the planner which partitions matter.
+    SELECT min(instrument_id) AS low, max(instrument_id) AS high,
+           min(sequence) AS first, max(sequence) AS last INTO v_bounds FROM fresh;
+    SELECT f.instrument_id, f.sequence INTO v_wrong
+    FROM fresh f
+    WHERE NOT EXISTS (
+        SELECT FROM postings p
+        WHERE p.instrument_id = f.instrument_id AND p.sequence = f.sequence
+          AND p.instrument_id BETWEEN v_bounds.low AND v_bounds.high
+          AND p.sequence BETWEEN v_bounds.first AND v_bounds.last
+    ) LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'entry (%, %) does not balance: asset % is off by %',
-            v_unbalanced.instrument_id, v_unbalanced.sequence,
-            v_unbalanced.asset_id, v_unbalanced.amount
+        RAISE EXCEPTION 'entry (%, %) has no postings', v_wrong.instrument_id, v_wrong.sequence
             USING ERRCODE = 'EX003';
     END IF;
     RETURN NULL;
@@ -2120,7 +2131,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.check_balanced_v1() OWNER TO exchange_owner;
+ALTER FUNCTION exchange.check_entries_v1() OWNER TO exchange_owner;
 
 --
 -- Name: check_history_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2146,6 +2157,51 @@ $$;
 
 
 ALTER FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) OWNER TO exchange_owner;
+
+--
+-- Name: check_postings_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.check_postings_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'auto'
+    AS $$
+DECLARE
+    v_wrong record;
+    v_bounds record;
+BEGIN
+    SELECT instrument_id, sequence, asset_id, sum(amount) AS amount INTO v_wrong
+    FROM fresh GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'entry (%, %) does not balance: asset % is off by %',
+            v_wrong.instrument_id, v_wrong.sequence, v_wrong.asset_id, v_wrong.amount
+            USING ERRCODE = 'EX003';
+    END IF;
+    -- The bounds tell the planner which partitions matter.
+    SELECT min(instrument_id) AS low, max(instrument_id) AS high,
+           min(sequence) AS first, max(sequence) AS last INTO v_bounds FROM fresh;
+    SELECT f.instrument_id, f.sequence INTO v_wrong
+    FROM (SELECT DISTINCT instrument_id, sequence FROM fresh) f
+    WHERE NOT EXISTS (
+        SELECT FROM ledger_entries e
+        WHERE e.instrument_id = f.instrument_id AND e.sequence = f.sequence
+          AND e.instrument_id BETWEEN v_bounds.low AND v_bounds.high
+          AND e.sequence BETWEEN v_bounds.first AND v_bounds.last
+    ) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'postings without an entry: (%, %)', v_wrong.instrument_id, v_wrong.sequence
+            USING ERRCODE = 'EX003';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+
+ALTER FUNCTION exchange.check_postings_v1() OWNER TO exchange_owner;
 
 --
 -- Name: check_range_v1(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2239,10 +2295,10 @@ $$;
 ALTER FUNCTION exchange.client_movements_v1(p_client_no bigint, p_windows exchange.book_window[]) OWNER TO exchange_owner;
 
 --
--- Name: commit_batch_v2(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: commit_batch_v3(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
+CREATE FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -2258,6 +2314,11 @@ DECLARE
         + cardinality(cancels_sequence);
     v_count integer;
     v_update record;
+    v_maker_fees numeric[];
+    v_taker_fees numeric[];
+    v_maker_segments smallint[];
+    v_taker_segments smallint[];
+    v_has_fees boolean := false;
 BEGIN
     SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
     IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
@@ -2281,6 +2342,11 @@ BEGIN
     WHERE instrument_id = p_instrument_id;
 
     IF v_events > 0 THEN
+        IF p_sequence > ALL (SELECT last_sequence FROM partition_ranges
+                             WHERE instrument_id = p_instrument_id
+                             ORDER BY first_sequence DESC LIMIT 1) THEN
+            PERFORM make_ranges_v1(p_instrument_id, p_sequence);
+        END IF;
         SELECT count(DISTINCT s) INTO v_count
         FROM unnest(orders_sequence || trades_sequence || cancels_sequence) AS s
         WHERE s > v_shard.sequence AND s <= p_sequence;
@@ -2345,19 +2411,49 @@ BEGIN
 
     IF cardinality(trades_sequence) > 0 THEN
         SELECT * INTO STRICT v_instrument FROM instruments WHERE instrument_id = p_instrument_id;
+        -- Looked up only where there is something to find: else all are in segment 1 and pay nothing.
+        IF EXISTS (SELECT FROM fees WHERE instrument_id = p_instrument_id)
+           OR EXISTS (SELECT FROM client_segments WHERE segment_id <> 1) THEN
+            SELECT array_agg(m.segment_id ORDER BY t.n), array_agg(k.segment_id ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * mf.maker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * kf.taker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   bool_or(mf.maker_bps <> 0 OR kf.taker_bps <> 0)
+            INTO STRICT v_maker_segments, v_taker_segments, v_maker_fees, v_taker_fees, v_has_fees
+            FROM (SELECT u.maker, u.taker, u.price * u.quantity AS product, u.n
+                  FROM unnest(trades_price, trades_quantity, trades_maker_client_no,
+                              trades_taker_client_no) WITH ORDINALITY
+                      AS u(price, quantity, maker, taker, n)) t
+            JOIN clients m ON m.client_no = t.maker
+            JOIN clients k ON k.client_no = t.taker
+            LEFT JOIN fees mf
+                ON mf.instrument_id = p_instrument_id AND mf.segment_id = m.segment_id
+            LEFT JOIN fees kf
+                ON kf.instrument_id = p_instrument_id AND kf.segment_id = k.segment_id;
+            IF cardinality(v_maker_fees) IS DISTINCT FROM cardinality(trades_sequence) THEN
+                RAISE EXCEPTION 'a trade names an unknown client' USING ERRCODE = 'EX003';
+            END IF;
+        END IF;
         WITH traded AS (
             INSERT INTO trades (instrument_id, sequence, trade_no, price, quantity, taker_side,
                                 maker_order_no, taker_order_no, maker_client_no, taker_client_no,
-                                traded_at)
+                                traded_at, maker_fee, taker_fee, maker_segment_id,
+                                taker_segment_id)
             SELECT p_instrument_id, t.sequence, v_shard.trade_no + t.n, t.price * 0.00000001,
                    t.quantity * 0.00000001, t.taker_side, t.maker_order_no, t.taker_order_no,
-                   t.maker_client_no, t.taker_client_no, v_at
+                   t.maker_client_no, t.taker_client_no, v_at, coalesce(t.maker_fee, 0),
+                   coalesce(t.taker_fee, 0), coalesce(t.maker_segment_id, 1::smallint),
+                   coalesce(t.taker_segment_id, 1::smallint)
             FROM unnest(trades_sequence, trades_price, trades_quantity, trades_taker_side,
                         trades_maker_order_no, trades_taker_order_no, trades_maker_client_no,
-                        trades_taker_client_no) WITH ORDINALITY
+                        trades_taker_client_no, v_maker_fees, v_taker_fees, v_maker_segments,
+                        v_taker_segments) WITH ORDINALITY
                 AS t(sequence, price, quantity, taker_side, maker_order_no, taker_order_no,
-                     maker_client_no, taker_client_no, n)
-            RETURNING sequence, price, quantity,
+                     maker_client_no, taker_client_no, maker_fee, taker_fee, maker_segment_id,
+                     taker_segment_id, n)
+            RETURNING sequence, price, quantity, maker_client_no, taker_client_no, maker_fee,
+                taker_fee,
                 CASE taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END AS buyer,
                 CASE taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END AS seller
         ), entered AS (
@@ -2373,6 +2469,15 @@ BEGIN
                 (3, t.seller, v_instrument.quote_asset_id, t.price * t.quantity),
                 (4, t.buyer, v_instrument.quote_asset_id, -(t.price * t.quantity))
             ) AS l(leg, client_no, asset_id, amount)
+            UNION ALL
+            SELECT p_instrument_id, t.sequence, l.leg, l.client_no, v_instrument.quote_asset_id,
+                   l.amount
+            FROM traded t
+            CROSS JOIN LATERAL (VALUES
+                (5, t.taker_client_no, -t.taker_fee), (6, -2, t.taker_fee),
+                (7, t.maker_client_no, -t.maker_fee), (8, -2, t.maker_fee)
+            ) AS l(leg, client_no, amount)
+            WHERE v_has_fees AND l.amount <> 0
             RETURNING client_no, asset_id, amount
         ), balanced AS (
             INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
@@ -2413,7 +2518,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
 
 --
 -- Name: divide_half_even(numeric, numeric, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2757,21 +2862,28 @@ $$;
 ALTER FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
--- Name: house_bound_v1(date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.house_bound_v1(p_day date) RETURNS bigint
-    LANGUAGE sql STABLE
+CREATE FUNCTION exchange.guard_table_v1(p_table text, p_whole text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     AS $$
-    SELECT greatest(
-        coalesce((SELECT max(c.sequence) FROM settlement_clients c WHERE c.day = r.day), 0),
-        coalesce((SELECT max(h.sequence) FROM house_entries h WHERE h.posted_at < r.settled_at), 0))
-    FROM settlement_runs r WHERE r.day = p_day
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON exchange.%I '
+        'FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1()', p_table);
+    IF p_whole IN ('ledger_entries', 'postings') THEN
+        EXECUTE format(
+            'CREATE TRIGGER balanced AFTER INSERT ON exchange.%I REFERENCING NEW TABLE AS fresh '
+            'FOR EACH STATEMENT EXECUTE FUNCTION exchange.%I()', p_table,
+            CASE p_whole WHEN 'postings' THEN 'check_postings_v1' ELSE 'check_entries_v1' END);
+    END IF;
+END
 $$;
 
 
-ALTER FUNCTION exchange.house_bound_v1(p_day date) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.guard_table_v1(p_table text, p_whole text) OWNER TO exchange_owner;
 
 --
 -- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2965,6 +3077,105 @@ $$;
 
 
 ALTER FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_partitions_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_partitions_v1(p_ahead integer) RETURNS TABLE(instrument_id integer, first_sequence bigint, last_sequence bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_book record;
+    v_last bigint;
+BEGIN
+    IF p_ahead IS NULL OR p_ahead NOT BETWEEN 0 AND 100 THEN
+        RAISE EXCEPTION 'ahead must be 0 to 100' USING ERRCODE = 'EX005';
+    END IF;
+    FOR v_book IN
+        SELECT 0 AS instrument_id, h.sequence FROM house_book h
+        UNION ALL SELECT s.instrument_id, s.sequence FROM shard s
+        ORDER BY instrument_id
+    LOOP
+        LOOP
+            SELECT max(r.last_sequence) INTO v_last FROM partition_ranges r
+            WHERE r.instrument_id = v_book.instrument_id;
+            EXIT WHEN v_last >= v_book.sequence AND p_ahead <= (
+                SELECT count(*) FROM partition_ranges r
+                WHERE r.instrument_id = v_book.instrument_id
+                  AND r.first_sequence > v_book.sequence);
+            -- 0 when somebody else has just made it.
+            PERFORM make_ranges_v1(v_book.instrument_id, coalesce(v_last + 1, 0));
+            RETURN QUERY
+            SELECT r.instrument_id, r.first_sequence, r.last_sequence FROM partition_ranges r
+            WHERE r.instrument_id = v_book.instrument_id
+              AND r.first_sequence = coalesce(v_last + 1, 0);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_partitions_v1(p_ahead integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_ranges_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_first bigint;
+    v_last bigint;
+    v_made integer := 0;
+    v_whole text;
+    v_book text;
+    v_leaf text;
+BEGIN
+    IF p_instrument_id = 0 THEN
+        PERFORM FROM house_book FOR UPDATE;
+    ELSE
+        PERFORM FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
+    END IF;
+    LOOP
+        v_first := 1 + (SELECT max(r.last_sequence) FROM partition_ranges r
+                        WHERE r.instrument_id = p_instrument_id);
+        EXIT WHEN v_first > p_sequence;
+        v_first := coalesce(v_first, 0);
+        v_last := v_first - 1 + (SELECT range_length FROM settings);
+        FOREACH v_whole IN ARRAY CASE p_instrument_id
+            WHEN 0 THEN ARRAY['ledger_entries', 'postings']
+            ELSE ARRAY['trades', 'order_events', 'ledger_entries', 'postings']
+        END LOOP
+            v_book := format('%s_i%s', v_whole, p_instrument_id);
+            v_leaf := format('%s_s%s', v_book, v_first);
+            IF v_first = 0 THEN
+                EXECUTE format(
+                    'CREATE TABLE exchange.%I (LIKE exchange.%I INCLUDING ALL) '
+                    'PARTITION BY RANGE (sequence)', v_book, v_whole);
+                PERFORM guard_table_v1(v_book, v_whole);
+                EXECUTE format('ALTER TABLE exchange.%I ATTACH PARTITION exchange.%I '
+                               'FOR VALUES IN (%s)', v_whole, v_book, p_instrument_id);
+            END IF;
+            EXECUTE format('CREATE TABLE exchange.%I (LIKE exchange.%I INCLUDING ALL)',
+                           v_leaf, v_book);
+            PERFORM guard_table_v1(v_leaf, v_whole);
+            EXECUTE format('ALTER TABLE exchange.%I ATTACH PARTITION exchange.%I '
+                           'FOR VALUES FROM (%s) TO (%s)', v_book, v_leaf, v_first, v_last + 1);
+        END LOOP;
+        INSERT INTO partition_ranges VALUES (p_instrument_id, v_first, v_last);
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) OWNER TO exchange_owner;
 
 --
 -- Name: mark_price_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3207,11 +3418,7 @@ CREATE FUNCTION exchange.settlement_windows_v1(p_day date) RETURNS SETOF exchang
     AS $$
     SELECT b.instrument_id, 1, timestamptz '-infinity', timestamptz 'infinity',
            b.from_sequence, b.to_sequence
-    FROM settlement_bounds b WHERE b.day = p_day AND b.instrument_id > 0
-    UNION ALL
-    SELECT 0, 1, timestamptz '-infinity', timestamptz 'infinity',
-           coalesce(house_bound_v1((SELECT max(r.day) FROM settlement_runs r WHERE r.day < p_day)), 0),
-           house_bound_v1(p_day)
+    FROM settlement_bounds b WHERE b.day = p_day
 $$;
 
 
@@ -3502,11 +3709,19 @@ ALTER TABLE exchange.book_snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAY
 CREATE TABLE exchange.client_segments (
     segment_id smallint NOT NULL,
     segment text NOT NULL,
-    description text
+    description text DEFAULT ''::text NOT NULL,
+    CONSTRAINT client_segments_segment_check CHECK ((segment ~ '^[a-z0-9][a-z0-9_-]{0,31}$'::text))
 );
 
 
 ALTER TABLE exchange.client_segments OWNER TO exchange_owner;
+
+--
+-- Name: TABLE client_segments; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.client_segments IS 'Kinds of clients: fees are set, and revenue is asked for, by segment. 1 is where all begin.';
+
 
 --
 -- Name: client_segments_segment_id_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
@@ -3530,7 +3745,8 @@ CREATE TABLE exchange.clients (
     client_no bigint NOT NULL,
     client_id text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    segment_id smallint DEFAULT 1 NOT NULL
+    segment_id smallint DEFAULT 1 NOT NULL,
+    CONSTRAINT clients_house_check CHECK (((client_no < 0) = (client_id ~~ '@%'::text)))
 );
 
 
@@ -3540,7 +3756,7 @@ ALTER TABLE exchange.clients OWNER TO exchange_owner;
 -- Name: TABLE clients; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.clients IS 'The owners of orders and accounts, numbered at first sight.';
+COMMENT ON TABLE exchange.clients IS 'The owners of orders and accounts, numbered at first sight. The house''s own have negative numbers and names that no client can have: @world is all that is outside (a deposit comes from it), @fees takes what trading costs, @settlement stands between the parties of a settlement.';
 
 
 --
@@ -3572,6 +3788,13 @@ CREATE TABLE exchange.closing_balances (
 ALTER TABLE exchange.closing_balances OWNER TO exchange_owner;
 
 --
+-- Name: TABLE closing_balances; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.closing_balances IS 'Every account at the end of a settled day: all postings of the instruments'' books up to the run''s bounds, and of book 0 up to and including the run''s own.';
+
+
+--
 -- Name: dead_letters; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3601,11 +3824,41 @@ CREATE TABLE exchange.fees (
     instrument_id integer NOT NULL,
     segment_id smallint NOT NULL,
     maker_bps numeric NOT NULL,
-    taker_bps numeric NOT NULL
+    taker_bps numeric NOT NULL,
+    CONSTRAINT fees_maker_bps_check CHECK ((((maker_bps >= ('-10000'::integer)::numeric) AND (maker_bps <= (10000)::numeric)) AND (scale(maker_bps) <= 4))),
+    CONSTRAINT fees_taker_bps_check CHECK ((((taker_bps >= (0)::numeric) AND (taker_bps <= (10000)::numeric)) AND (scale(taker_bps) <= 4)))
 );
 
 
 ALTER TABLE exchange.fees OWNER TO exchange_owner;
+
+--
+-- Name: TABLE fees; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.fees IS 'What trading costs, in hundredths of a per cent of price * quantity, in the quote asset; a maker''s may be negative, a rebate. No row: nothing. They hold from the next batch on.';
+
+
+--
+-- Name: house_book; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.house_book (
+    singleton boolean DEFAULT true NOT NULL,
+    sequence bigint DEFAULT 0 NOT NULL,
+    last_posted_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT house_book_singleton_check CHECK (singleton)
+);
+
+
+ALTER TABLE exchange.house_book OWNER TO exchange_owner;
+
+--
+-- Name: TABLE house_book; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.house_book IS 'One row: how far book 0 has come. Whoever posts there holds its lock until commit, so the sequences have no gap and posted_at never decreases along them.';
+
 
 --
 -- Name: house_entries; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -3614,14 +3867,26 @@ ALTER TABLE exchange.fees OWNER TO exchange_owner;
 CREATE TABLE exchange.house_entries (
     sequence bigint NOT NULL,
     kind exchange.entry_kind NOT NULL,
-    actor text,
-    reason text,
+    actor text NOT NULL,
+    reason text NOT NULL,
     idempotency_key text,
-    posted_at timestamp with time zone NOT NULL
+    posted_at timestamp with time zone NOT NULL,
+    CONSTRAINT house_entries_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 128))),
+    CONSTRAINT house_entries_check CHECK (((kind = 'settlement'::exchange.entry_kind) = (idempotency_key IS NULL))),
+    CONSTRAINT house_entries_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 128))),
+    CONSTRAINT house_entries_kind_check CHECK ((kind <> 'trade'::exchange.entry_kind)),
+    CONSTRAINT house_entries_reason_check CHECK ((length(reason) <= 512))
 );
 
 
 ALTER TABLE exchange.house_entries OWNER TO exchange_owner;
+
+--
+-- Name: TABLE house_entries; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.house_entries IS 'Who posted an entry of book 0, and why. Not partitioned, so that keys stay unique.';
+
 
 --
 -- Name: instruments_instrument_id_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
@@ -3642,11 +3907,13 @@ ALTER TABLE exchange.instruments ALTER COLUMN instrument_id ADD GENERATED ALWAYS
 --
 
 CREATE TABLE exchange.ledger_entries (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    kind exchange.entry_kind NOT NULL,
-    posted_at timestamp with time zone NOT NULL
-);
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.ledger_entries OWNER TO exchange_owner;
@@ -3655,25 +3922,195 @@ ALTER TABLE exchange.ledger_entries OWNER TO exchange_owner;
 -- Name: TABLE ledger_entries; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records. The entry of a trade has the trade''s instrument and sequence.';
+COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by book. instrument_id above 0 is the book of that instrument: its entries are trades, with the trade''s sequence. 0 is the book of the house: see house_entries.';
 
+
+--
+-- Name: ledger_entries_i0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i0 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.ledger_entries_i0 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i0_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i0_s0 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i0_s0 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i1 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.ledger_entries_i1 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i1_s0 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i1_s0 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i1_s5000000 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i1_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i2 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.ledger_entries_i2 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i2_s0 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i2_s0 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i2_s5000000 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i2_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i3 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.ledger_entries_i3 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i3_s0 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i3_s0 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.ledger_entries_i3_s5000000 (
+    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
+    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
+    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
+    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
+);
+
+
+ALTER TABLE exchange.ledger_entries_i3_s5000000 OWNER TO exchange_owner;
 
 --
 -- Name: order_events; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TABLE exchange.order_events (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    kind exchange.event_kind NOT NULL,
-    order_no bigint NOT NULL,
-    side exchange.side NOT NULL,
-    type exchange.order_type NOT NULL,
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
     price numeric,
-    quantity numeric NOT NULL,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
     reason text,
-    happened_at timestamp with time zone NOT NULL
-);
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.order_events OWNER TO exchange_owner;
@@ -3684,6 +4121,189 @@ ALTER TABLE exchange.order_events OWNER TO exchange_owner;
 
 COMMENT ON TABLE exchange.order_events IS 'The event log but for trades: accepted and rejected carry the order''s terms, cancelled the quantity that was removed. With trades it rebuilds every book; it is also the outbox.';
 
+
+--
+-- Name: order_events_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i1 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.order_events_i1 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i1_s0 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i1_s0 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i1_s5000000 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i1_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i2 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.order_events_i2 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i2_s0 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i2_s0 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i2_s5000000 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i2_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i3 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.order_events_i3 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i3_s0 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i3_s0 OWNER TO exchange_owner;
+
+--
+-- Name: order_events_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.order_events_i3_s5000000 (
+    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
+    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
+    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
+    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
+    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
+    price numeric,
+    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
+    reason text,
+    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
+);
+
+
+ALTER TABLE exchange.order_events_i3_s5000000 OWNER TO exchange_owner;
 
 --
 -- Name: orders; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -3732,6 +4352,28 @@ COMMENT ON TABLE exchange.orders IS 'Every order that was accepted or rejected. 
 
 
 --
+-- Name: partition_ranges; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.partition_ranges (
+    instrument_id integer NOT NULL,
+    first_sequence bigint NOT NULL,
+    last_sequence bigint NOT NULL,
+    detached_at timestamp with time zone,
+    CONSTRAINT partition_ranges_check CHECK ((last_sequence >= first_sequence))
+);
+
+
+ALTER TABLE exchange.partition_ranges OWNER TO exchange_owner;
+
+--
+-- Name: TABLE partition_ranges; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.partition_ranges IS 'The ranges of sequences, both ends included, for which there are partitions, per book.';
+
+
+--
 -- Name: positions; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3761,14 +4403,15 @@ COMMENT ON TABLE exchange.positions IS 'Signed quantity that a client has bought
 --
 
 CREATE TABLE exchange.postings (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    leg smallint NOT NULL,
-    client_no bigint NOT NULL,
-    asset_id integer NOT NULL,
-    amount numeric NOT NULL,
-    CONSTRAINT postings_amount_check CHECK ((amount <> (0)::numeric))
-);
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.postings OWNER TO exchange_owner;
@@ -3777,7 +4420,219 @@ ALTER TABLE exchange.postings OWNER TO exchange_owner;
 -- Name: TABLE postings; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.postings IS 'The legs of ledger entries. A credit, positive, is received by the account; a debit, negative, is given. An account is a client''s balance in one asset.';
+COMMENT ON TABLE exchange.postings IS 'The legs of ledger entries. A credit, positive, is received by the account; a debit, negative, is given. An account is a client''s balance in one asset. Legs 1 to 4 are a trade, 5 and 6 its taker''s fee (payer, @fees), 7 and 8 its maker''s.';
+
+
+--
+-- Name: postings_i0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i0 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.postings_i0 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i0_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i0_s0 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i0_s0 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i1 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.postings_i1 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i1_s0 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i1_s0 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i1_s5000000 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i1_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i2 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.postings_i2 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i2_s0 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i2_s0 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i2_s5000000 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i2_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i3 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.postings_i3 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i3_s0 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i3_s0 OWNER TO exchange_owner;
+
+--
+-- Name: postings_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.postings_i3_s5000000 (
+    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
+    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
+    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
+    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
+    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
+    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+);
+
+
+ALTER TABLE exchange.postings_i3_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: settings; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.settings (
+    singleton boolean DEFAULT true NOT NULL,
+    range_length bigint DEFAULT 5000000 NOT NULL,
+    CONSTRAINT settings_range_length_check CHECK ((range_length >= 1)),
+    CONSTRAINT settings_singleton_check CHECK (singleton)
+);
+
+
+ALTER TABLE exchange.settings OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settings; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settings IS 'One row. range_length: how many sequences a new partition holds.';
 
 
 --
@@ -3788,11 +4643,19 @@ CREATE TABLE exchange.settlement_bounds (
     day date NOT NULL,
     instrument_id integer NOT NULL,
     from_sequence bigint NOT NULL,
-    to_sequence bigint NOT NULL
+    to_sequence bigint NOT NULL,
+    CONSTRAINT settlement_bounds_check CHECK ((to_sequence >= from_sequence))
 );
 
 
 ALTER TABLE exchange.settlement_bounds OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settlement_bounds; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_bounds IS 'The trades that a run has covered: per instrument, the sequences in (from, to]. Each run goes on where the one before has ended. Of book 0, the entries that its closing balances add.';
+
 
 --
 -- Name: settlement_clients; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -3808,6 +4671,13 @@ CREATE TABLE exchange.settlement_clients (
 ALTER TABLE exchange.settlement_clients OWNER TO exchange_owner;
 
 --
+-- Name: TABLE settlement_clients; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_clients IS 'The one entry of book 0 that discharges a client''s obligations of a run.';
+
+
+--
 -- Name: settlement_runs; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3815,12 +4685,19 @@ CREATE TABLE exchange.settlement_runs (
     day date NOT NULL,
     run_no bigint NOT NULL,
     settled_at timestamp with time zone NOT NULL,
-    actor text,
+    actor text NOT NULL,
     clients integer NOT NULL
 );
 
 
 ALTER TABLE exchange.settlement_runs OWNER TO exchange_owner;
+
+--
+-- Name: TABLE settlement_runs; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.settlement_runs IS 'The days that are settled, and how many clients'' obligations each run has discharged.';
+
 
 --
 -- Name: settlement_runs_run_no_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
@@ -3868,26 +4745,27 @@ COMMENT ON TABLE exchange.shard IS 'One row per instrument: who matches it (owne
 --
 
 CREATE TABLE exchange.trades (
-    instrument_id integer NOT NULL,
-    sequence bigint NOT NULL,
-    trade_no bigint NOT NULL,
-    price numeric NOT NULL,
-    quantity numeric NOT NULL,
-    taker_side exchange.side NOT NULL,
-    maker_order_no bigint NOT NULL,
-    taker_order_no bigint NOT NULL,
-    maker_client_no bigint NOT NULL,
-    taker_client_no bigint NOT NULL,
-    traded_at timestamp with time zone NOT NULL,
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
     maker_fee numeric DEFAULT 0 NOT NULL,
     taker_fee numeric DEFAULT 0 NOT NULL,
     maker_segment_id smallint DEFAULT 1 NOT NULL,
     taker_segment_id smallint DEFAULT 1 NOT NULL,
-    CONSTRAINT trades_check CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+)
+PARTITION BY LIST (instrument_id);
 
 
 ALTER TABLE exchange.trades OWNER TO exchange_owner;
@@ -3896,7 +4774,551 @@ ALTER TABLE exchange.trades OWNER TO exchange_owner;
 -- Name: TABLE trades; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.trades IS 'Each match of a maker and a taker. A trade is an event: together with order_events its sequences are gapless per instrument. A taker''s trades follow its accepted event.';
+COMMENT ON TABLE exchange.trades IS 'Each match of a maker and a taker. A trade is an event: together with order_events its sequences are gapless per instrument. A taker''s trades follow its accepted event. Fees are in the quote asset, positive when the side pays; segments are those at the time of the trade.';
+
+
+--
+-- Name: trades_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i1 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.trades_i1 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i1_s0 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i1_s0 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i1_s5000000 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i1_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i2 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.trades_i2 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i2_s0 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i2_s0 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i2_s5000000 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i2_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i3 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+)
+PARTITION BY RANGE (sequence);
+
+
+ALTER TABLE exchange.trades_i3 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i3_s0 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i3_s0 OWNER TO exchange_owner;
+
+--
+-- Name: trades_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.trades_i3_s5000000 (
+    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
+    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
+    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
+    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
+    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
+    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
+    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
+    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
+    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
+    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
+    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
+    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
+    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
+    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
+    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
+    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+);
+
+
+ALTER TABLE exchange.trades_i3_s5000000 OWNER TO exchange_owner;
+
+--
+-- Name: ledger_entries_i0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i0 FOR VALUES IN (0);
+
+
+--
+-- Name: ledger_entries_i0_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i0 ATTACH PARTITION exchange.ledger_entries_i0_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: ledger_entries_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i1 FOR VALUES IN (1);
+
+
+--
+-- Name: ledger_entries_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i1 ATTACH PARTITION exchange.ledger_entries_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: ledger_entries_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i1 ATTACH PARTITION exchange.ledger_entries_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: ledger_entries_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i2 FOR VALUES IN (2);
+
+
+--
+-- Name: ledger_entries_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i2 ATTACH PARTITION exchange.ledger_entries_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: ledger_entries_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i2 ATTACH PARTITION exchange.ledger_entries_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: ledger_entries_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i3 FOR VALUES IN (3);
+
+
+--
+-- Name: ledger_entries_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i3 ATTACH PARTITION exchange.ledger_entries_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: ledger_entries_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i3 ATTACH PARTITION exchange.ledger_entries_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: order_events_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i1 FOR VALUES IN (1);
+
+
+--
+-- Name: order_events_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i1 ATTACH PARTITION exchange.order_events_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: order_events_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i1 ATTACH PARTITION exchange.order_events_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: order_events_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i2 FOR VALUES IN (2);
+
+
+--
+-- Name: order_events_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i2 ATTACH PARTITION exchange.order_events_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: order_events_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i2 ATTACH PARTITION exchange.order_events_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: order_events_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i3 FOR VALUES IN (3);
+
+
+--
+-- Name: order_events_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i3 ATTACH PARTITION exchange.order_events_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: order_events_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i3 ATTACH PARTITION exchange.order_events_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: postings_i0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i0 FOR VALUES IN (0);
+
+
+--
+-- Name: postings_i0_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i0 ATTACH PARTITION exchange.postings_i0_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: postings_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i1 FOR VALUES IN (1);
+
+
+--
+-- Name: postings_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i1 ATTACH PARTITION exchange.postings_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: postings_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i1 ATTACH PARTITION exchange.postings_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: postings_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i2 FOR VALUES IN (2);
+
+
+--
+-- Name: postings_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i2 ATTACH PARTITION exchange.postings_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: postings_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i2 ATTACH PARTITION exchange.postings_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: postings_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i3 FOR VALUES IN (3);
+
+
+--
+-- Name: postings_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i3 ATTACH PARTITION exchange.postings_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: postings_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i3 ATTACH PARTITION exchange.postings_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: trades_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i1 FOR VALUES IN (1);
+
+
+--
+-- Name: trades_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i1 ATTACH PARTITION exchange.trades_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: trades_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i1 ATTACH PARTITION exchange.trades_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: trades_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i2 FOR VALUES IN (2);
+
+
+--
+-- Name: trades_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i2 ATTACH PARTITION exchange.trades_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: trades_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i2 ATTACH PARTITION exchange.trades_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
+
+
+--
+-- Name: trades_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i3 FOR VALUES IN (3);
+
+
+--
+-- Name: trades_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i3 ATTACH PARTITION exchange.trades_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
+
+
+--
+-- Name: trades_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i3 ATTACH PARTITION exchange.trades_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
 
 
 --
@@ -4004,6 +5426,14 @@ ALTER TABLE ONLY exchange.fees
 
 
 --
+-- Name: house_book house_book_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.house_book
+    ADD CONSTRAINT house_book_pkey PRIMARY KEY (singleton);
+
+
+--
 -- Name: house_entries house_entries_idempotency_key_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4044,11 +5474,171 @@ ALTER TABLE ONLY exchange.ledger_entries
 
 
 --
+-- Name: ledger_entries_i0 ledger_entries_i0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i0
+    ADD CONSTRAINT ledger_entries_i0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i0_s0 ledger_entries_i0_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i0_s0
+    ADD CONSTRAINT ledger_entries_i0_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i1 ledger_entries_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i1
+    ADD CONSTRAINT ledger_entries_i1_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i1_s0 ledger_entries_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i1_s0
+    ADD CONSTRAINT ledger_entries_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i1_s5000000 ledger_entries_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i1_s5000000
+    ADD CONSTRAINT ledger_entries_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i2 ledger_entries_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i2
+    ADD CONSTRAINT ledger_entries_i2_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i2_s0 ledger_entries_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i2_s0
+    ADD CONSTRAINT ledger_entries_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i2_s5000000 ledger_entries_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i2_s5000000
+    ADD CONSTRAINT ledger_entries_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i3 ledger_entries_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i3
+    ADD CONSTRAINT ledger_entries_i3_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i3_s0 ledger_entries_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i3_s0
+    ADD CONSTRAINT ledger_entries_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: ledger_entries_i3_s5000000 ledger_entries_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.ledger_entries_i3_s5000000
+    ADD CONSTRAINT ledger_entries_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
 -- Name: order_events order_events_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
 ALTER TABLE ONLY exchange.order_events
     ADD CONSTRAINT order_events_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i1 order_events_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i1
+    ADD CONSTRAINT order_events_i1_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i1_s0 order_events_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i1_s0
+    ADD CONSTRAINT order_events_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i1_s5000000 order_events_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i1_s5000000
+    ADD CONSTRAINT order_events_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i2 order_events_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i2
+    ADD CONSTRAINT order_events_i2_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i2_s0 order_events_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i2_s0
+    ADD CONSTRAINT order_events_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i2_s5000000 order_events_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i2_s5000000
+    ADD CONSTRAINT order_events_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i3 order_events_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i3
+    ADD CONSTRAINT order_events_i3_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i3_s0 order_events_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i3_s0
+    ADD CONSTRAINT order_events_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: order_events_i3_s5000000 order_events_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.order_events_i3_s5000000
+    ADD CONSTRAINT order_events_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
 
 
 --
@@ -4068,6 +5658,14 @@ ALTER TABLE ONLY exchange.orders
 
 
 --
+-- Name: partition_ranges partition_ranges_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.partition_ranges
+    ADD CONSTRAINT partition_ranges_pkey PRIMARY KEY (instrument_id, first_sequence);
+
+
+--
 -- Name: positions positions_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4081,6 +5679,102 @@ ALTER TABLE ONLY exchange.positions
 
 ALTER TABLE ONLY exchange.postings
     ADD CONSTRAINT postings_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i0 postings_i0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i0
+    ADD CONSTRAINT postings_i0_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i0_s0 postings_i0_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i0_s0
+    ADD CONSTRAINT postings_i0_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i1 postings_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i1
+    ADD CONSTRAINT postings_i1_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i1_s0 postings_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i1_s0
+    ADD CONSTRAINT postings_i1_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i1_s5000000 postings_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i1_s5000000
+    ADD CONSTRAINT postings_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i2 postings_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i2
+    ADD CONSTRAINT postings_i2_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i2_s0 postings_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i2_s0
+    ADD CONSTRAINT postings_i2_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i2_s5000000 postings_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i2_s5000000
+    ADD CONSTRAINT postings_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i3 postings_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i3
+    ADD CONSTRAINT postings_i3_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i3_s0 postings_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i3_s0
+    ADD CONSTRAINT postings_i3_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: postings_i3_s5000000 postings_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.postings_i3_s5000000
+    ADD CONSTRAINT postings_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
+
+
+--
+-- Name: settings settings_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settings
+    ADD CONSTRAINT settings_pkey PRIMARY KEY (singleton);
 
 
 --
@@ -4100,11 +5794,27 @@ ALTER TABLE ONLY exchange.settlement_clients
 
 
 --
+-- Name: settlement_clients settlement_clients_sequence_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_clients
+    ADD CONSTRAINT settlement_clients_sequence_key UNIQUE (sequence);
+
+
+--
 -- Name: settlement_runs settlement_runs_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
 ALTER TABLE ONLY exchange.settlement_runs
     ADD CONSTRAINT settlement_runs_pkey PRIMARY KEY (day);
+
+
+--
+-- Name: settlement_runs settlement_runs_run_no_key; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_runs
+    ADD CONSTRAINT settlement_runs_run_no_key UNIQUE (run_no);
 
 
 --
@@ -4121,6 +5831,78 @@ ALTER TABLE ONLY exchange.shard
 
 ALTER TABLE ONLY exchange.trades
     ADD CONSTRAINT trades_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i1 trades_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i1
+    ADD CONSTRAINT trades_i1_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i1_s0 trades_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i1_s0
+    ADD CONSTRAINT trades_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i1_s5000000 trades_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i1_s5000000
+    ADD CONSTRAINT trades_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i2 trades_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i2
+    ADD CONSTRAINT trades_i2_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i2_s0 trades_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i2_s0
+    ADD CONSTRAINT trades_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i2_s5000000 trades_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i2_s5000000
+    ADD CONSTRAINT trades_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i3 trades_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i3
+    ADD CONSTRAINT trades_i3_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i3_s0 trades_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i3_s0
+    ADD CONSTRAINT trades_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: trades_i3_s5000000 trades_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.trades_i3_s5000000
+    ADD CONSTRAINT trades_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
 
 
 --
@@ -4159,38 +5941,836 @@ CREATE INDEX orders_resting_price ON exchange.orders USING btree (instrument_id,
 
 
 --
--- Name: postings_of_house; Type: INDEX; Schema: exchange; Owner: exchange_owner
+-- Name: postings_i0_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX postings_of_house ON exchange.postings USING btree (client_no, sequence) WHERE (instrument_id = 0);
+CREATE INDEX postings_i0_client ON ONLY exchange.postings_i0 USING btree (client_no, sequence);
+
+
+--
+-- Name: postings_i0_s0_client_no_sequence_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX postings_i0_s0_client_no_sequence_idx ON exchange.postings_i0_s0 USING btree (client_no, sequence);
 
 
 --
 -- Name: trades_maker; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_maker ON exchange.trades USING btree (instrument_id, maker_order_no);
+CREATE INDEX trades_maker ON ONLY exchange.trades USING btree (instrument_id, maker_order_no);
 
 
 --
--- Name: trades_maker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
+-- Name: trades_i1_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_maker_client ON exchange.trades USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_taker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_taker_client ON exchange.trades USING btree (taker_client_no, traded_at);
+CREATE INDEX trades_i1_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i1 USING btree (instrument_id, maker_order_no);
 
 
 --
 -- Name: trades_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_time ON exchange.trades USING btree (instrument_id, traded_at);
+CREATE INDEX trades_time ON ONLY exchange.trades USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i1_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_instrument_id_traded_at_idx ON ONLY exchange.trades_i1 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_maker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_maker_client ON ONLY exchange.trades USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_maker_client_no_traded_at_idx ON ONLY exchange.trades_i1 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s0_instrument_id_maker_order_no_idx ON exchange.trades_i1_s0 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i1_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s0_instrument_id_traded_at_idx ON exchange.trades_i1_s0 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i1_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s0_maker_client_no_traded_at_idx ON exchange.trades_i1_s0 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_taker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_taker_client ON ONLY exchange.trades USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_taker_client_no_traded_at_idx ON ONLY exchange.trades_i1 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s0_taker_client_no_traded_at_idx ON exchange.trades_i1_s0 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i1_s5000000 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i1_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s5000000_instrument_id_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i1_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i1_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i1_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i2 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i2_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_instrument_id_traded_at_idx ON ONLY exchange.trades_i2 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i2_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_maker_client_no_traded_at_idx ON ONLY exchange.trades_i2 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s0_instrument_id_maker_order_no_idx ON exchange.trades_i2_s0 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i2_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s0_instrument_id_traded_at_idx ON exchange.trades_i2_s0 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i2_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s0_maker_client_no_traded_at_idx ON exchange.trades_i2_s0 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_taker_client_no_traded_at_idx ON ONLY exchange.trades_i2 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s0_taker_client_no_traded_at_idx ON exchange.trades_i2_s0 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i2_s5000000 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i2_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s5000000_instrument_id_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i2_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i2_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i2_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i3 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i3_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_instrument_id_traded_at_idx ON ONLY exchange.trades_i3 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i3_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_maker_client_no_traded_at_idx ON ONLY exchange.trades_i3 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s0_instrument_id_maker_order_no_idx ON exchange.trades_i3_s0 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i3_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s0_instrument_id_traded_at_idx ON exchange.trades_i3_s0 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i3_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s0_maker_client_no_traded_at_idx ON exchange.trades_i3_s0 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_taker_client_no_traded_at_idx ON ONLY exchange.trades_i3 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s0_taker_client_no_traded_at_idx ON exchange.trades_i3_s0 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i3_s5000000 USING btree (instrument_id, maker_order_no);
+
+
+--
+-- Name: trades_i3_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s5000000_instrument_id_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (instrument_id, traded_at);
+
+
+--
+-- Name: trades_i3_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (maker_client_no, traded_at);
+
+
+--
+-- Name: trades_i3_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX trades_i3_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (taker_client_no, traded_at);
+
+
+--
+-- Name: ledger_entries_i0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i0_pkey;
+
+
+--
+-- Name: ledger_entries_i0_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i0_pkey ATTACH PARTITION exchange.ledger_entries_i0_s0_pkey;
+
+
+--
+-- Name: ledger_entries_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i1_pkey;
+
+
+--
+-- Name: ledger_entries_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i1_pkey ATTACH PARTITION exchange.ledger_entries_i1_s0_pkey;
+
+
+--
+-- Name: ledger_entries_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i1_pkey ATTACH PARTITION exchange.ledger_entries_i1_s5000000_pkey;
+
+
+--
+-- Name: ledger_entries_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i2_pkey;
+
+
+--
+-- Name: ledger_entries_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i2_pkey ATTACH PARTITION exchange.ledger_entries_i2_s0_pkey;
+
+
+--
+-- Name: ledger_entries_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i2_pkey ATTACH PARTITION exchange.ledger_entries_i2_s5000000_pkey;
+
+
+--
+-- Name: ledger_entries_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i3_pkey;
+
+
+--
+-- Name: ledger_entries_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i3_pkey ATTACH PARTITION exchange.ledger_entries_i3_s0_pkey;
+
+
+--
+-- Name: ledger_entries_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.ledger_entries_i3_pkey ATTACH PARTITION exchange.ledger_entries_i3_s5000000_pkey;
+
+
+--
+-- Name: order_events_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i1_pkey;
+
+
+--
+-- Name: order_events_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i1_pkey ATTACH PARTITION exchange.order_events_i1_s0_pkey;
+
+
+--
+-- Name: order_events_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i1_pkey ATTACH PARTITION exchange.order_events_i1_s5000000_pkey;
+
+
+--
+-- Name: order_events_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i2_pkey;
+
+
+--
+-- Name: order_events_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i2_pkey ATTACH PARTITION exchange.order_events_i2_s0_pkey;
+
+
+--
+-- Name: order_events_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i2_pkey ATTACH PARTITION exchange.order_events_i2_s5000000_pkey;
+
+
+--
+-- Name: order_events_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i3_pkey;
+
+
+--
+-- Name: order_events_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i3_pkey ATTACH PARTITION exchange.order_events_i3_s0_pkey;
+
+
+--
+-- Name: order_events_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.order_events_i3_pkey ATTACH PARTITION exchange.order_events_i3_s5000000_pkey;
+
+
+--
+-- Name: postings_i0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i0_pkey;
+
+
+--
+-- Name: postings_i0_s0_client_no_sequence_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i0_client ATTACH PARTITION exchange.postings_i0_s0_client_no_sequence_idx;
+
+
+--
+-- Name: postings_i0_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i0_pkey ATTACH PARTITION exchange.postings_i0_s0_pkey;
+
+
+--
+-- Name: postings_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i1_pkey;
+
+
+--
+-- Name: postings_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i1_pkey ATTACH PARTITION exchange.postings_i1_s0_pkey;
+
+
+--
+-- Name: postings_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i1_pkey ATTACH PARTITION exchange.postings_i1_s5000000_pkey;
+
+
+--
+-- Name: postings_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i2_pkey;
+
+
+--
+-- Name: postings_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i2_pkey ATTACH PARTITION exchange.postings_i2_s0_pkey;
+
+
+--
+-- Name: postings_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i2_pkey ATTACH PARTITION exchange.postings_i2_s5000000_pkey;
+
+
+--
+-- Name: postings_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i3_pkey;
+
+
+--
+-- Name: postings_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i3_pkey ATTACH PARTITION exchange.postings_i3_s0_pkey;
+
+
+--
+-- Name: postings_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.postings_i3_pkey ATTACH PARTITION exchange.postings_i3_s5000000_pkey;
+
+
+--
+-- Name: trades_i1_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i1_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i1_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i1_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i1_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i1_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i1_pkey;
+
+
+--
+-- Name: trades_i1_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i1_s0_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i1_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i1_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_pkey ATTACH PARTITION exchange.trades_i1_s0_pkey;
+
+
+--
+-- Name: trades_i1_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i1_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i1_s5000000_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i1_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i1_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_pkey ATTACH PARTITION exchange.trades_i1_s5000000_pkey;
+
+
+--
+-- Name: trades_i1_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i1_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i1_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i1_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i2_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i2_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i2_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i2_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i2_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i2_pkey;
+
+
+--
+-- Name: trades_i2_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i2_s0_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i2_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i2_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_pkey ATTACH PARTITION exchange.trades_i2_s0_pkey;
+
+
+--
+-- Name: trades_i2_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i2_s5000000_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i2_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i2_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_pkey ATTACH PARTITION exchange.trades_i2_s5000000_pkey;
+
+
+--
+-- Name: trades_i2_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i2_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i2_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i2_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i3_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i3_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i3_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i3_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i3_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i3_pkey;
+
+
+--
+-- Name: trades_i3_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i3_s0_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i3_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i3_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_pkey ATTACH PARTITION exchange.trades_i3_s0_pkey;
+
+
+--
+-- Name: trades_i3_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i3_s5000000_instrument_id_maker_order_no_idx;
+
+
+--
+-- Name: trades_i3_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_instrument_id_traded_at_idx;
+
+
+--
+-- Name: trades_i3_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_maker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_pkey ATTACH PARTITION exchange.trades_i3_s5000000_pkey;
+
+
+--
+-- Name: trades_i3_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_i3_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_taker_client_no_traded_at_idx;
+
+
+--
+-- Name: trades_i3_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i3_taker_client_no_traded_at_idx;
 
 
 --
@@ -4201,10 +6781,101 @@ CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON exchange.book_snapshots 
 
 
 --
+-- Name: closing_balances append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.closing_balances FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: house_entries append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.house_entries FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
 -- Name: ledger_entries append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i0_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i0_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
 
 
 --
@@ -4215,10 +6886,171 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order
 
 
 --
+-- Name: order_events_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: order_events_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
 -- Name: postings append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i0_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i0_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: postings_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: settlement_bounds append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_bounds FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: settlement_clients append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_clients FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: settlement_runs append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.settlement_runs FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
 
 
 --
@@ -4229,10 +7061,234 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trade
 
 
 --
+-- Name: trades_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: trades_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: ledger_entries balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i0_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i0_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i1 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i1_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i1_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i2 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i2_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i2_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i3 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i3_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
+-- Name: ledger_entries_i3_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
+
+
+--
 -- Name: postings balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_balanced_v1();
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i0_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i0_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i1 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i1_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i1_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i2 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i2_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i2_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i3 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i3_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
+
+
+--
+-- Name: postings_i3_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
 
 
 --
@@ -4241,6 +7297,38 @@ CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE 
 
 ALTER TABLE ONLY exchange.book_snapshots
     ADD CONSTRAINT book_snapshots_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
+-- Name: clients clients_segment_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.clients
+    ADD CONSTRAINT clients_segment_id_fkey FOREIGN KEY (segment_id) REFERENCES exchange.client_segments(segment_id);
+
+
+--
+-- Name: closing_balances closing_balances_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.closing_balances
+    ADD CONSTRAINT closing_balances_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
+-- Name: fees fees_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.fees
+    ADD CONSTRAINT fees_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
+-- Name: fees fees_segment_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.fees
+    ADD CONSTRAINT fees_segment_id_fkey FOREIGN KEY (segment_id) REFERENCES exchange.client_segments(segment_id);
 
 
 --
@@ -4257,6 +7345,22 @@ ALTER TABLE ONLY exchange.instruments
 
 ALTER TABLE ONLY exchange.instruments
     ADD CONSTRAINT instruments_quote_asset_id_fkey FOREIGN KEY (quote_asset_id) REFERENCES exchange.assets(asset_id);
+
+
+--
+-- Name: settlement_bounds settlement_bounds_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_bounds
+    ADD CONSTRAINT settlement_bounds_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
+-- Name: settlement_clients settlement_clients_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.settlement_clients
+    ADD CONSTRAINT settlement_clients_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
 
 
 --
@@ -4458,10 +7562,10 @@ REVOKE ALL ON FUNCTION exchange.add_fill(p_state exchange.position_state, p_star
 
 
 --
--- Name: FUNCTION add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.add_instrument(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) FROM PUBLIC;
 
 
 --
@@ -4522,10 +7626,10 @@ GRANT ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p
 
 
 --
--- Name: FUNCTION check_balanced_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION check_entries_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.check_balanced_v1() FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.check_entries_v1() FROM PUBLIC;
 
 
 --
@@ -4533,6 +7637,13 @@ REVOKE ALL ON FUNCTION exchange.check_balanced_v1() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION check_postings_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.check_postings_v1() FROM PUBLIC;
 
 
 --
@@ -4550,11 +7661,11 @@ REVOKE ALL ON FUNCTION exchange.client_movements_v1(p_client_no bigint, p_window
 
 
 --
--- Name: FUNCTION commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.commit_batch_v2(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+REVOKE ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
 
 
 --
@@ -4651,10 +7762,10 @@ GRANT ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer)
 
 
 --
--- Name: FUNCTION house_bound_v1(p_day date); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION guard_table_v1(p_table text, p_whole text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.house_bound_v1(p_day date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.guard_table_v1(p_table text, p_whole text) FROM PUBLIC;
 
 
 --
@@ -4702,6 +7813,20 @@ GRANT ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument tex
 
 REVOKE ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION make_partitions_v1(p_ahead integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION make_ranges_v1(p_instrument_id integer, p_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) FROM PUBLIC;
 
 
 --

@@ -26,7 +26,6 @@ SCRIPTS = (
     "functions/book_changes_v1.sql",
     "functions/book_at_v1.sql",
     "functions/book_depth_v1.sql",
-    "functions/house_bound_v1.sql",
     "functions/nearest_closing_v1.sql",
     "functions/balance_windows_v1.sql",
     "functions/settlement_windows_v1.sql",

@@ -14,20 +14,18 @@ DECLARE
     v_book record;
 BEGIN
     FOR v_book IN
-        SELECT i.instrument_id, coalesce(b.to_sequence, 0) AS bound,
+        SELECT k.instrument_id, coalesce(b.to_sequence, 0) AS bound,
                coalesce(
+                   CASE k.instrument_id WHEN 0 THEN
+                       (SELECT h.posted_at FROM house_entries h WHERE h.sequence = b.to_sequence)
+                   END,
                    (SELECT e.happened_at FROM order_events e
-                    WHERE e.instrument_id = i.instrument_id AND e.sequence = b.to_sequence),
+                    WHERE e.instrument_id = k.instrument_id AND e.sequence = b.to_sequence),
                    (SELECT t.traded_at FROM trades t
-                    WHERE t.instrument_id = i.instrument_id AND t.sequence = b.to_sequence),
+                    WHERE t.instrument_id = k.instrument_id AND t.sequence = b.to_sequence),
                    '-infinity') AS bound_at
-        FROM instruments i
-        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = i.instrument_id
-        UNION ALL
-        SELECT 0, h.bound,
-               coalesce((SELECT e.posted_at FROM house_entries e WHERE e.sequence = h.bound),
-                        '-infinity')
-        FROM (SELECT house_bound_v1(p_day) AS bound) h
+        FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
+        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = k.instrument_id
     LOOP
         IF p_day IS NULL THEN
             RETURN NEXT (v_book.instrument_id, -1, v_next, timestamptz 'infinity',

@@ -4,9 +4,5 @@ CREATE FUNCTION exchange.settlement_windows_v1(p_day date) RETURNS SETOF exchang
 LANGUAGE sql STABLE SET search_path = exchange, pg_temp AS $$
     SELECT b.instrument_id, 1, timestamptz '-infinity', timestamptz 'infinity',
            b.from_sequence, b.to_sequence
-    FROM settlement_bounds b WHERE b.day = p_day AND b.instrument_id > 0
-    UNION ALL
-    SELECT 0, 1, timestamptz '-infinity', timestamptz 'infinity',
-           coalesce(house_bound_v1((SELECT max(r.day) FROM settlement_runs r WHERE r.day < p_day)), 0),
-           house_bound_v1(p_day)
+    FROM settlement_bounds b WHERE b.day = p_day
 $$;

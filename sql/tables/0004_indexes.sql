@@ -4,6 +4,6 @@
 CREATE INDEX orders_resting_price ON exchange.orders (instrument_id, side, price)
     WHERE status IN ('open', 'partially_filled');
 
--- The house book by client, and by time. The other books' postings are found by their trades.
-CREATE INDEX postings_of_house ON exchange.postings (client_no, sequence) WHERE instrument_id = 0;
+-- The house's book by client, and by time. Other books' postings are found by their trades.
+CREATE INDEX postings_i0_client ON exchange.postings_i0 (client_no, sequence);
 CREATE INDEX house_entries_time ON exchange.house_entries (posted_at);

@@ -196,7 +196,7 @@ def at_once(ports: list[int], key: str) -> list[Answer]:
 
 def test_sizes_follow_the_instrument(client: Client, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("SELECT exchange.add_instrument('XYZ-USD', 'XYZ', 'USD', 0.05, 10)")
+        connection.execute("SELECT exchange.add_instrument_v2('XYZ-USD', 'XYZ', 'USD', 0.05, 10)")
     eventually(
         lambda: client.order("buy", 10, 1, instrument="XYZ-USD").status == 201,
         "an instrument added while running trades",

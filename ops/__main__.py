@@ -15,6 +15,8 @@ COMMANDS = {
     "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),
     "url": ("ops.url", "Print where a server of the running exchange is."),
     "instruments": ("ops.instruments", "List, add or change what is traded."),
+    "analyst": ("ops.analyst", "Make, list or remove logins for analysts, who may only read."),
+    "export": ("ops.export", "Write trades, orders, ledger, events or book to a file."),
 }
 
 

@@ -85,3 +85,6 @@ SELECT * FROM exchange.get_book_snapshot_v1(%(snapshot_id)s);
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
+
+-- :name verify
+SELECT invariant, detail FROM analytics.verify();

@@ -19,8 +19,11 @@ BEGIN
         v_windows := ARRAY(SELECT w FROM settlement_windows_v1(p_day) w);
     ELSE
         v_windows := ARRAY(
-            SELECT (b.instrument_id, 1, v_begin, v_end, 0, 9223372036854775807)::book_window
-            FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) b);
+            SELECT (k.instrument_id, 1, CASE WHEN s.day IS NULL THEN v_begin ELSE '-infinity' END,
+                    v_end, coalesce(s.to_sequence, 0), 9223372036854775807)::book_window
+            FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
+            LEFT JOIN settlement_bounds s
+                ON s.day = p_day - 1 AND s.instrument_id = k.instrument_id);
     END IF;
     RETURN QUERY
     WITH ended AS (
@@ -53,7 +56,7 @@ A client's day: opening, movements and closing of every asset. opening plus all 
 closing, exactly.
 
 For a day that is settled, the day is what its settlement covered, and closing is what it stored;
-the next settled day opens with it. Otherwise the day is from midnight to midnight UTC.
+the next day begins there. Otherwise the day is from midnight to midnight UTC.
 
 Arguments
   p_client  the client

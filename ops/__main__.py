@@ -17,6 +17,14 @@ COMMANDS = {
     "instruments": ("ops.instruments", "List, add or change what is traded."),
     "analyst": ("ops.analyst", "Make, list or remove logins for analysts, who may only read."),
     "export": ("ops.export", "Write trades, orders, ledger, events or book to a file."),
+    "fees": ("ops.fees", "List or set what trading costs."),
+    "segments": ("ops.segments", "List or add segments of clients, or put clients into one."),
+    "deposit": ("ops.deposit", "Credit a client with what came from outside."),
+    "withdraw": ("ops.withdraw", "Debit a client with what goes outside."),
+    "adjust": ("ops.adjust", "Correct balances by an entry whose legs are all given."),
+    "balances": ("ops.balances", "Print what a client, or an account of the house, has."),
+    "settle": ("ops.settle", "Settle a day: net and discharge what its trades have moved."),
+    "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
 }
 
 

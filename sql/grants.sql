@@ -17,7 +17,8 @@ BEGIN
                 'get_orders_v1', 'get_order_trades_v1', 'get_trades_v1', 'find_first_orders_v1',
                 'list_instruments', 'list_orders_v1', 'candles_v1', 'ticker_v1',
                 'get_positions_v1', 'read_changes_v1', 'read_changed_orders_v1',
-                'store_book_snapshot_v1', 'list_book_snapshots_v1', 'get_book_snapshot_v1'])
+                'store_book_snapshot_v1', 'list_book_snapshots_v1', 'get_book_snapshot_v1']),
+            ('exchange_jobs', ARRAY['settle_v1', 'make_partitions_v1', 'list_instruments'])
         ) AS g(role, functions)
         JOIN pg_roles r ON r.rolname = g.role
         JOIN pg_proc p ON p.proname = ANY (g.functions)

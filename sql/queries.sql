@@ -83,6 +83,51 @@ SELECT * FROM exchange.list_book_snapshots_v1(%(instrument)s, %(limit)s);
 -- :name get_book_snapshot
 SELECT * FROM exchange.get_book_snapshot_v1(%(snapshot_id)s);
 
+-- :name add_instrument
+SELECT exchange.add_instrument_v2(
+    %(instrument)s, %(base)s, %(quote)s, %(tick_size)s, %(lot_size)s);
+
+-- :name set_instrument_sizes
+SELECT exchange.set_instrument_sizes(%(instrument)s, %(tick_size)s, %(lot_size)s);
+
+-- :name post_entry
+SELECT * FROM exchange.post_entry_v1(
+    %(kind)s, %(client_ids)s, %(assets)s, %(amounts)s::numeric[],
+    %(actor)s, %(idempotency_key)s, %(reason)s);
+
+-- :name get_balances
+SELECT * FROM exchange.get_balances_v1(%(client_id)s);
+
+-- :name list_fees
+SELECT * FROM exchange.list_fees_v1();
+
+-- :name set_fees
+SELECT exchange.set_fees_v1(%(instrument)s, %(segment)s, %(maker_bps)s, %(taker_bps)s);
+
+-- :name list_segments
+SELECT * FROM exchange.list_segments_v1();
+
+-- :name add_segment
+SELECT exchange.add_segment_v1(%(segment)s, %(description)s);
+
+-- :name assign_segment
+SELECT exchange.assign_segment_v1(%(segment)s, %(client_ids)s);
+
+-- :name settle
+SELECT * FROM exchange.settle_v1(%(day)s, %(actor)s);
+
+-- :name make_partitions
+SELECT * FROM exchange.make_partitions_v1(%(ahead)s);
+
+-- :name list_partitions
+SELECT * FROM exchange.list_partitions_v1();
+
+-- :name retire_range
+SELECT exchange.retire_range_v1(%(instrument_id)s, %(first_sequence)s, %(before)s);
+
+-- :name detach_statements
+SELECT * FROM exchange.detach_statements_v1();
+
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
 

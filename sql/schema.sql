@@ -1378,8 +1378,17 @@ SELECT instrument_id, sequence, asset_id, sum(amount) AS off_by
 FROM exchange.postings
 GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0
 ) AS broken;
+    RETURN QUERY SELECT 'entries_have_postings', to_jsonb(broken)::text FROM (
+-- No entry without two postings at least, no posting without its entry.
+SELECT instrument_id, sequence, e.kind, p.legs
+FROM exchange.ledger_entries e
+FULL JOIN (SELECT instrument_id, sequence, count(*) AS legs
+           FROM exchange.postings GROUP BY instrument_id, sequence) p
+    USING (instrument_id, sequence)
+WHERE e.kind IS NULL OR coalesce(p.legs, 0) < 2
+) AS broken;
     RETURN QUERY SELECT 'assets_sum_to_zero', to_jsonb(broken)::text FROM (
--- Trading makes and loses nothing: over all accounts each asset sums to zero.
+-- Nothing is made or lost: over all accounts, the outside world's too, each asset sums to zero.
 SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
 GROUP BY asset_id HAVING sum(posted) <> 0
 ) AS broken;
@@ -1393,7 +1402,13 @@ SELECT client_no, asset_id, instrument_id, b.posted, p.posted AS postings
 FROM exchange.balances b
 FULL JOIN (
     SELECT client_no, asset_id, instrument_id, sum(amount) AS posted
-    FROM exchange.postings GROUP BY client_no, asset_id, instrument_id
+    FROM (
+        SELECT client_no, asset_id, instrument_id, amount
+        FROM exchange.postings JOIN exchange.kept_after k USING (instrument_id)
+        WHERE postings.sequence > k.sequence
+        UNION ALL
+        SELECT client_no, asset_id, instrument_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id, instrument_id
 ) p USING (client_no, asset_id, instrument_id)
 WHERE b.posted IS DISTINCT FROM p.posted
 ) AS broken;
@@ -1401,37 +1416,65 @@ WHERE b.posted IS DISTINCT FROM p.posted
 SELECT instrument_id, client_no, n.net_quantity, p.posted AS postings
 FROM exchange.positions n
 FULL JOIN (
-    SELECT p.instrument_id, p.client_no, sum(p.amount) AS posted
-    FROM exchange.postings p
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence
+        UNION ALL
+        SELECT instrument_id, client_no, asset_id, posted FROM exchange.carried_balances
+    ) u
     JOIN exchange.instruments i
-        ON i.instrument_id = p.instrument_id AND i.base_asset_id = p.asset_id
-    GROUP BY p.instrument_id, p.client_no
+        ON i.instrument_id = u.instrument_id AND i.base_asset_id = u.asset_id
+    GROUP BY u.instrument_id, u.client_no
 ) p USING (instrument_id, client_no)
 WHERE n.net_quantity IS DISTINCT FROM p.posted
 ) AS broken;
     RETURN QUERY SELECT 'positions_cost_their_postings', to_jsonb(broken)::text FROM (
--- What the open part cost less what closing has earned is what the client has paid, exactly.
-SELECT n.instrument_id, n.client_no, n.total_cost - n.realized_pnl AS cost, -b.posted AS paid
+-- What the open part cost less what closing has earned is what the client has paid but for fees,
+-- exactly.
+SELECT n.instrument_id, n.client_no, n.total_cost - n.realized_pnl AS cost, -p.posted AS paid
 FROM exchange.positions n
-JOIN exchange.instruments i USING (instrument_id)
-LEFT JOIN exchange.balances b
-    ON b.client_no = n.client_no AND b.asset_id = i.quote_asset_id
-   AND b.instrument_id = n.instrument_id
-WHERE n.total_cost - n.realized_pnl IS DISTINCT FROM -b.posted
+LEFT JOIN (
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence AND p.leg IN (3, 4)
+        UNION ALL
+        SELECT c.instrument_id, c.client_no, c.realized_pnl - c.total_cost
+        FROM exchange.carried_positions c
+    ) u
+    GROUP BY u.instrument_id, u.client_no
+) p USING (instrument_id, client_no)
+WHERE n.total_cost - n.realized_pnl IS DISTINCT FROM -p.posted
 ) AS broken;
     RETURN QUERY SELECT 'positions_are_their_fills', to_jsonb(broken)::text FROM (
 -- A position is the fold of its client's fills, in sequence.
 SELECT instrument_id, client_no, n.net_quantity, n.total_cost, n.realized_pnl, f.state AS fills
 FROM exchange.positions n
 FULL JOIN (
-    SELECT t.instrument_id, l.client_no,
-           exchange.position_fold(NULL, l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
-    FROM exchange.trades t
-    CROSS JOIN LATERAL (VALUES
-        (1, CASE t.taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END, t.quantity),
-        (2, CASE t.taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END, -t.quantity)
-    ) AS l(leg, client_no, quantity)
-    GROUP BY t.instrument_id, l.client_no
+    SELECT f.instrument_id, f.client_no, exchange.position_fold(
+               (c.net_quantity, c.total_cost, c.realized_pnl)::exchange.position_state,
+               f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+    FROM (
+        SELECT t.instrument_id, l.client_no, l.quantity, t.price, t.sequence, l.leg
+        FROM exchange.trades t
+        JOIN exchange.kept_after k USING (instrument_id)
+        CROSS JOIN LATERAL (VALUES
+            (1, CASE t.taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END,
+             t.quantity),
+            (2, CASE t.taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END,
+             -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        WHERE t.sequence > k.sequence
+        UNION ALL
+        -- Who has not traded since stays where he was.
+        SELECT instrument_id, client_no, 0, 0, 0, 0 FROM exchange.carried_positions
+    ) f
+    LEFT JOIN exchange.carried_positions c USING (instrument_id, client_no)
+    GROUP BY f.instrument_id, f.client_no
 ) f USING (instrument_id, client_no)
 WHERE (n.net_quantity, n.total_cost, n.realized_pnl) IS DISTINCT FROM
       ((f.state).net_quantity, (f.state).total_cost, (f.state).realized_pnl)
@@ -1443,18 +1486,123 @@ LEFT JOIN exchange.clients c USING (client_no)
 WHERE c.client_no IS NULL
 ) AS broken;
     RETURN QUERY SELECT 'trades_are_entered', to_jsonb(broken)::text FROM (
--- Every trade has its ledger entry, of two legs in each of the instrument's two assets.
-SELECT instrument_id, t.sequence, count(p.leg) AS legs
+-- Every trade has its ledger entry: two legs in each of the instrument's two assets, and two for
+-- each side that pays a fee or is paid one. Every entry of an instrument's book has its trade.
+SELECT instrument_id, sequence, t.maker_fee, t.taker_fee, p.legs, p.maker_fee, p.taker_fee
 FROM exchange.trades t
-LEFT JOIN exchange.ledger_entries e USING (instrument_id, sequence)
-LEFT JOIN exchange.postings p USING (instrument_id, sequence)
-GROUP BY instrument_id, t.sequence, e.sequence
-HAVING e.sequence IS NULL OR count(p.leg) < 4
+FULL JOIN (SELECT * FROM exchange.ledger_entries WHERE instrument_id > 0) e
+    USING (instrument_id, sequence)
+LEFT JOIN (
+    SELECT instrument_id, sequence, count(*) AS legs,
+           coalesce(sum(amount) FILTER (WHERE leg = 6 AND client_no = -2), 0) AS taker_fee,
+           coalesce(sum(amount) FILTER (WHERE leg = 8 AND client_no = -2), 0) AS maker_fee
+    FROM exchange.postings WHERE instrument_id > 0 GROUP BY instrument_id, sequence
+) p USING (instrument_id, sequence)
+WHERE t.price IS NULL OR e.kind IS NULL OR p.maker_fee IS DISTINCT FROM t.maker_fee
+   OR p.taker_fee IS DISTINCT FROM t.taker_fee
+   OR p.legs <> 4 + CASE t.maker_fee WHEN 0 THEN 0 ELSE 2 END
+                  + CASE t.taker_fee WHEN 0 THEN 0 ELSE 2 END
+) AS broken;
+    RETURN QUERY SELECT 'fees_are_their_trades', to_jsonb(broken)::text FROM (
+-- What an instrument's book has posted to the fee account is the sum of its trades' fees.
+SELECT instrument_id, asset_id, p.posted, f.fees
+FROM (
+    SELECT u.instrument_id, u.asset_id, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.client_no = -2 AND p.instrument_id > 0 AND p.sequence > k.sequence
+    ) u GROUP BY u.instrument_id, u.asset_id
+) p
+FULL JOIN (
+    SELECT t.instrument_id, i.quote_asset_id AS asset_id, sum(t.maker_fee + t.taker_fee) AS fees
+    FROM exchange.trades t
+    JOIN exchange.instruments i USING (instrument_id)
+    JOIN exchange.kept_after k USING (instrument_id)
+    WHERE t.sequence > k.sequence
+    GROUP BY t.instrument_id, i.quote_asset_id
+) f USING (instrument_id, asset_id)
+WHERE coalesce(p.posted, 0) <> coalesce(f.fees, 0)
+) AS broken;
+    RETURN QUERY SELECT 'house_entries_are_entered', to_jsonb(broken)::text FROM (
+-- The house's book is gapless; each entry says who posted it; only trades are in other books.
+SELECT e.sequence, e.kind, h.kind AS signed
+FROM (SELECT * FROM exchange.ledger_entries WHERE instrument_id = 0) e
+FULL JOIN exchange.house_entries h USING (sequence)
+WHERE e.kind IS DISTINCT FROM h.kind OR e.posted_at IS DISTINCT FROM h.posted_at
+UNION ALL
+SELECT b.sequence, NULL, NULL
+FROM exchange.house_book b
+CROSS JOIN (SELECT count(*) AS entries, coalesce(max(sequence), 0) AS last
+            FROM exchange.house_entries) h
+WHERE h.entries <> b.sequence OR h.last <> b.sequence
+) AS broken;
+    RETURN QUERY SELECT 'settlement_sums_to_zero', to_jsonb(broken)::text FROM (
+-- What one party of a settlement gives, another receives.
+SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
+WHERE client_no = -3 GROUP BY asset_id HAVING sum(posted) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'settlements_follow_on', to_jsonb(broken)::text FROM (
+-- Each run begins, in every book, where the one before has ended; each settled client has its entry.
+SELECT b.day, b.instrument_id, b.from_sequence, b.previous
+FROM (
+    SELECT day, instrument_id, from_sequence,
+           coalesce(lag(to_sequence) OVER (PARTITION BY instrument_id ORDER BY day), 0) AS previous
+    FROM exchange.settlement_bounds
+) b WHERE b.from_sequence <> b.previous
+UNION ALL
+SELECT c.day, 0, c.sequence, h.sequence
+FROM exchange.settlement_clients c
+LEFT JOIN exchange.house_entries h ON h.sequence = c.sequence AND h.kind = 'settlement'
+WHERE h.sequence IS NULL
+) AS broken;
+    RETURN QUERY SELECT 'settlements_are_their_trades', to_jsonb(broken)::text FROM (
+-- What settlement has discharged is what trading had moved up to the last run's bounds.
+SELECT client_no, asset_id, sum(amount) AS off_by
+FROM (
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.postings p
+    JOIN exchange.kept_after k USING (instrument_id)
+    JOIN exchange.settlement_bounds b USING (instrument_id)
+    WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+      AND p.instrument_id > 0 AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+    UNION ALL
+    SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    UNION ALL
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.house_entries h
+    JOIN exchange.postings p ON p.instrument_id = 0 AND p.sequence = h.sequence
+    WHERE h.kind = 'settlement' AND p.client_no <> -3
+) u GROUP BY client_no, asset_id HAVING sum(amount) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'closing_balances_are_their_postings', to_jsonb(broken)::text FROM (
+-- Closing balances of the last run are all postings within its bounds.
+SELECT client_no, asset_id, c.posted, p.posted AS postings
+FROM (SELECT * FROM exchange.closing_balances
+      WHERE day = (SELECT max(day) FROM exchange.settlement_runs)) c
+FULL JOIN (
+    SELECT client_no, asset_id, sum(amount) AS posted
+    FROM (
+        SELECT p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        JOIN exchange.settlement_bounds b USING (instrument_id)
+        WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+          AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+        UNION ALL
+        SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id
+) p USING (client_no, asset_id)
+WHERE c.posted IS DISTINCT FROM p.posted
 ) AS broken;
     RETURN QUERY SELECT 'fills_are_their_trades', to_jsonb(broken)::text FROM (
--- What an order has filled, in quantity and in value, is the sum of its trades.
+-- What an order has filled, in quantity and in value, is the sum of its trades, of which none is
+-- retired if its order is not.
 SELECT instrument_id, order_no, o.filled_quantity, f.quantity AS traded
-FROM exchange.orders o
+FROM (
+    SELECT o.* FROM exchange.orders o
+    JOIN exchange.kept_after k USING (instrument_id) WHERE o.sequence > k.sequence
+) o
 FULL JOIN (
     SELECT instrument_id, order_no, sum(quantity) AS quantity, sum(quantity * price) AS value
     FROM (
@@ -1462,6 +1610,12 @@ FULL JOIN (
         UNION ALL
         SELECT instrument_id, taker_order_no, quantity, price FROM exchange.trades
     ) sides
+    WHERE NOT EXISTS (
+        SELECT FROM exchange.orders old
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE k.sequence > 0 AND old.instrument_id = sides.instrument_id
+          AND old.order_no = sides.order_no AND old.sequence <= k.sequence
+    )
     GROUP BY instrument_id, order_no
 ) f USING (instrument_id, order_no)
 WHERE o.filled_quantity IS DISTINCT FROM coalesce(f.quantity, 0)
@@ -1479,30 +1633,38 @@ JOIN exchange.orders o USING (instrument_id, order_no)
 WHERE (o.side = 'buy' AND s.price > o.price) OR (o.side = 'sell' AND s.price < o.price)
 ) AS broken;
     RETURN QUERY SELECT 'sequences_are_gapless', to_jsonb(broken)::text FROM (
-SELECT s.instrument_id, s.sequence AS stored, e.events, e.last
+SELECT s.instrument_id, s.sequence AS stored, k.sequence AS retired, e.events, e.last
 FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
 LEFT JOIN (
-    SELECT instrument_id, count(DISTINCT sequence) AS events, count(*) AS rows,
-           min(sequence) AS first, max(sequence) AS last
+    SELECT instrument_id, count(DISTINCT log.sequence) AS events, count(*) AS rows,
+           min(log.sequence) AS first, max(log.sequence) AS last
     FROM (
         SELECT instrument_id, sequence FROM exchange.order_events
         UNION ALL
         SELECT instrument_id, sequence FROM exchange.trades
     ) log
+    JOIN exchange.kept_after k USING (instrument_id) WHERE log.sequence > k.sequence
     GROUP BY instrument_id
 ) e USING (instrument_id)
-WHERE coalesce(e.events, 0) <> s.sequence OR coalesce(e.rows, 0) <> s.sequence
-   OR coalesce(e.last, 0) <> s.sequence OR coalesce(e.first, 1) <> 1
+WHERE coalesce(e.events, 0) <> s.sequence - k.sequence
+   OR coalesce(e.rows, 0) <> s.sequence - k.sequence
+   OR coalesce(e.last, k.sequence) <> s.sequence
+   OR coalesce(e.first, k.sequence + 1) <> k.sequence + 1
 ) AS broken;
     RETURN QUERY SELECT 'numbers_are_gapless', to_jsonb(broken)::text FROM (
 SELECT s.instrument_id, s.order_no, o.orders, s.trade_no, t.trades
 FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
 LEFT JOIN (SELECT instrument_id, count(*) AS orders, max(order_no) AS last
            FROM exchange.orders GROUP BY instrument_id) o USING (instrument_id)
-LEFT JOIN (SELECT instrument_id, count(DISTINCT trade_no) AS trades, max(trade_no) AS last
-           FROM exchange.trades GROUP BY instrument_id) t USING (instrument_id)
+LEFT JOIN (SELECT instrument_id, count(DISTINCT t.trade_no) AS trades, max(t.trade_no) AS last
+           FROM exchange.trades t JOIN exchange.kept_after k USING (instrument_id)
+           WHERE t.sequence > k.sequence
+           GROUP BY instrument_id) t USING (instrument_id)
 WHERE coalesce(o.orders, 0) <> s.order_no OR coalesce(o.last, 0) <> s.order_no
-   OR coalesce(t.trades, 0) <> s.trade_no OR coalesce(t.last, 0) <> s.trade_no
+   OR coalesce(t.trades, 0) <> s.trade_no - k.trade_no
+   OR coalesce(t.last, k.trade_no) <> s.trade_no
 ) AS broken;
 END
 $$;
@@ -1518,10 +1680,12 @@ COMMENT ON FUNCTION analytics.verify() IS '
 Proves the books: every violated invariant as a row, no row when all is well. It reads everything,
 so give it time: SET statement_timeout = ''1h'' where that is needed.
 
-The invariants: entries_balance, assets_sum_to_zero, positions_sum_to_zero,
+The invariants: entries_balance, entries_have_postings, assets_sum_to_zero, positions_sum_to_zero,
 balances_are_their_postings, positions_are_their_postings,
 positions_cost_their_postings, positions_are_their_fills, orders_have_clients,
-trades_are_entered, fills_are_their_trades, trades_respect_limits,
+trades_are_entered, fees_are_their_trades, house_entries_are_entered,
+settlement_sums_to_zero, settlements_follow_on, settlements_are_their_trades,
+closing_balances_are_their_postings, fills_are_their_trades, trades_respect_limits,
 sequences_are_gapless, numbers_are_gapless.
 
 Columns
@@ -1766,6 +1930,63 @@ $_$;
 
 
 ALTER FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+
+--
+-- Name: add_segment_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.add_segment_v1(p_segment text, p_description text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO client_segments (segment, description) VALUES (p_segment, p_description);
+EXCEPTION
+    WHEN unique_violation THEN
+        RAISE EXCEPTION 'segment % exists already', p_segment USING ERRCODE = 'EX005';
+    WHEN check_violation OR not_null_violation THEN
+        RAISE EXCEPTION '% is not a segment name: 1 to 32 small letters, digits, - and _',
+            quote_nullable(p_segment) USING ERRCODE = 'EX005';
+END
+$$;
+
+
+ALTER FUNCTION exchange.add_segment_v1(p_segment text, p_description text) OWNER TO exchange_owner;
+
+--
+-- Name: assign_segment_v1(text, text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_segment_id smallint := (SELECT s.segment_id FROM client_segments s
+                              WHERE s.segment = p_segment);
+    v_unknown text;
+    v_changed integer;
+BEGIN
+    IF v_segment_id IS NULL THEN
+        RAISE EXCEPTION 'there is no segment %', p_segment USING ERRCODE = 'EX005';
+    END IF;
+    SELECT u.client_id INTO v_unknown FROM unnest(p_client_ids) AS u(client_id)
+    WHERE NOT EXISTS (SELECT FROM clients c
+                      WHERE c.client_id = u.client_id AND c.client_no > 0) LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'there is no client %', quote_nullable(v_unknown) USING ERRCODE = 'EX005';
+    END IF;
+    PERFORM FROM clients c WHERE c.client_id = ANY (p_client_ids)
+    ORDER BY c.client_no FOR NO KEY UPDATE;
+    UPDATE clients c SET segment_id = v_segment_id
+    WHERE c.client_id = ANY (p_client_ids) AND c.segment_id <> v_segment_id;
+    GET DIAGNOSTICS v_changed = ROW_COUNT;
+    RETURN v_changed;
+END
+$$;
+
+
+ALTER FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) OWNER TO exchange_owner;
 
 --
 -- Name: balance_windows_v1(timestamp with time zone, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2106,7 +2327,8 @@ CREATE FUNCTION exchange.check_entries_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'exchange', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'auto'
     AS $$
@@ -2169,7 +2391,8 @@ CREATE FUNCTION exchange.check_postings_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'exchange', 'pg_temp'
     SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'auto'
     AS $$
@@ -2524,6 +2747,31 @@ $$;
 ALTER FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
 
 --
+-- Name: detach_statements_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.detach_statements_v1() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT format('ALTER TABLE exchange.%I DETACH PARTITION exchange.%I %s', book.relname,
+                  leaf.relname, CASE WHEN h.inhdetachpending THEN 'FINALIZE' ELSE 'CONCURRENTLY' END)
+    FROM partition_ranges r
+    CROSS JOIN unnest(ARRAY['postings', 'ledger_entries', 'trades', 'order_events'])
+        WITH ORDINALITY AS t(name, n)
+    JOIN pg_class book ON book.oid = to_regclass(format('exchange.%I',
+        format('%s_i%s', t.name, r.instrument_id)))
+    JOIN pg_class leaf ON leaf.oid = to_regclass(format('exchange.%I',
+        format('%s_i%s_s%s', t.name, r.instrument_id, r.first_sequence)))
+    JOIN pg_inherits h ON h.inhrelid = leaf.oid AND h.inhparent = book.oid
+    WHERE r.retired_at IS NOT NULL
+    ORDER BY r.instrument_id, r.first_sequence, t.n
+$$;
+
+
+ALTER FUNCTION exchange.detach_statements_v1() OWNER TO exchange_owner;
+
+--
 -- Name: divide_half_even(numeric, numeric, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2716,6 +2964,35 @@ $$;
 
 
 ALTER FUNCTION exchange.from_us(p_us bigint) OWNER TO exchange_owner;
+
+--
+-- Name: get_balances_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_balances_v1(p_client_id text) RETURNS TABLE(asset text, instrument text, posted numeric, total numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_client_no bigint := (SELECT c.client_no FROM clients c WHERE c.client_id = p_client_id);
+BEGIN
+    IF v_client_no IS NULL THEN
+        RAISE EXCEPTION 'there is no client %', quote_nullable(p_client_id)
+            USING ERRCODE = 'EX005';
+    END IF;
+    RETURN QUERY
+    SELECT a.asset, coalesce(i.instrument, ''), trim_scale(b.posted),
+           trim_scale(sum(b.posted) OVER (PARTITION BY a.asset))
+    FROM balances b
+    JOIN assets a USING (asset_id)
+    LEFT JOIN instruments i USING (instrument_id)
+    WHERE b.client_no = v_client_no
+    ORDER BY a.asset, b.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_balances_v1(p_client_id text) OWNER TO exchange_owner;
 
 --
 -- Name: get_book_snapshot_v1(bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2977,6 +3254,22 @@ $$;
 ALTER FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: list_fees_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_fees_v1() RETURNS TABLE(instrument text, segment text, maker_bps numeric, taker_bps numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, s.segment, trim_scale(f.maker_bps), trim_scale(f.taker_bps)
+    FROM fees f JOIN instruments i USING (instrument_id) JOIN client_segments s USING (segment_id)
+    ORDER BY f.instrument_id, f.segment_id
+$$;
+
+
+ALTER FUNCTION exchange.list_fees_v1() OWNER TO exchange_owner;
+
+--
 -- Name: list_instruments(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3059,6 +3352,51 @@ $$;
 
 
 ALTER FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: list_partitions_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_partitions_v1() RETURNS TABLE(instrument_id integer, instrument text, first_sequence bigint, last_sequence bigint, state text, bytes bigint, last_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT r.instrument_id, coalesce(i.instrument, ''), r.first_sequence, r.last_sequence,
+           CASE WHEN r.retired_at IS NOT NULL THEN 'retired'
+                WHEN r.last_sequence <= b.sequence THEN 'full'
+                WHEN r.first_sequence <= b.sequence THEN 'in use'
+                ELSE 'ahead' END,
+           (SELECT coalesce(sum(pg_total_relation_size(to_regclass(
+                format('exchange.%I', format('%s_i%s_s%s', t, r.instrument_id, r.first_sequence))))
+            ), 0)::bigint
+            FROM unnest(ARRAY['trades', 'order_events', 'ledger_entries', 'postings']) AS t),
+           range_end_v1(r.instrument_id, r.first_sequence, r.last_sequence)
+    FROM partition_ranges r
+    JOIN (SELECT 0 AS instrument_id, h.sequence FROM house_book h
+          UNION ALL SELECT s.instrument_id, s.sequence FROM shard s) b USING (instrument_id)
+    LEFT JOIN instruments i USING (instrument_id)
+    ORDER BY r.instrument_id, r.first_sequence
+$$;
+
+
+ALTER FUNCTION exchange.list_partitions_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_segments_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_segments_v1() RETURNS TABLE(segment text, clients bigint, description text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT s.segment, count(c.client_no), s.description
+    FROM client_segments s
+    LEFT JOIN clients c ON c.segment_id = s.segment_id AND c.client_no > 0
+    GROUP BY s.segment_id ORDER BY s.segment_id
+$$;
+
+
+ALTER FUNCTION exchange.list_segments_v1() OWNER TO exchange_owner;
 
 --
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3228,6 +3566,171 @@ $$;
 ALTER FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) OWNER TO exchange_owner;
 
 --
+-- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) RETURNS TABLE(sequence bigint, posted_at timestamp with time zone, repeated boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+DECLARE
+    v_legs integer := coalesce(cardinality(p_client_ids), 0);
+    v_wrong record;
+    v_client_nos bigint[];
+    v_asset_ids integer[];
+    v_amounts numeric[] := p_amounts;
+    v_sequence bigint;
+    v_posted_at timestamptz;
+    v_has numeric;
+BEGIN
+    IF p_kind IS NULL OR p_kind NOT IN ('deposit', 'withdrawal', 'adjustment') THEN
+        RAISE EXCEPTION 'the kind is deposit, withdrawal or adjustment, not %',
+            coalesce(p_kind, 'null') USING ERRCODE = 'EX005';
+    END IF;
+    IF coalesce(length(p_actor), 0) NOT BETWEEN 1 AND 128
+       OR coalesce(length(p_idempotency_key), 0) NOT BETWEEN 1 AND 128
+       OR coalesce(length(p_reason), 1000) > 512 THEN
+        RAISE EXCEPTION 'actor and idempotency key have 1 to 128 characters, the reason at most 512'
+            USING ERRCODE = 'EX005';
+    END IF;
+    IF v_legs NOT BETWEEN 1 AND 1000 OR array_ndims(p_client_ids) <> 1
+       OR cardinality(p_assets) IS DISTINCT FROM v_legs
+       OR cardinality(p_amounts) IS DISTINCT FROM v_legs
+       OR (p_kind = 'adjustment') = (v_legs = 1) THEN
+        RAISE EXCEPTION 'a deposit or withdrawal has one leg, an adjustment 2 to 1000, '
+            'each with a client, an asset and an amount' USING ERRCODE = 'EX005';
+    END IF;
+
+    SELECT l.client_id, l.asset, l.amount, a.asset_id INTO v_wrong
+    FROM unnest(p_client_ids, p_assets, p_amounts) WITH ORDINALITY
+        AS l(client_id, asset, amount, n)
+    LEFT JOIN assets a ON a.asset = l.asset
+    WHERE (l.client_id ~ '^[A-Za-z0-9._:-]{1,64}$'
+           OR p_kind = 'adjustment' AND l.client_id IN ('@world', '@fees')) IS NOT TRUE
+       OR a.asset_id IS NULL
+       OR (l.amount <> 0 AND abs(l.amount) < 1e20 AND scale(trim_scale(l.amount)) <= 16
+           AND (p_kind = 'adjustment' OR l.amount > 0)) IS NOT TRUE
+    ORDER BY l.n LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '%', CASE
+            WHEN v_wrong.client_id IS NULL OR v_wrong.client_id LIKE '@%'
+                 OR v_wrong.client_id !~ '^[A-Za-z0-9._:-]{1,64}$'
+                THEN format('%s is no client that a%s can name', quote_nullable(v_wrong.client_id),
+                            CASE p_kind WHEN 'adjustment' THEN 'n ' ELSE ' ' END || p_kind)
+            WHEN v_wrong.asset_id IS NULL
+                THEN format('there is no asset %s', quote_nullable(v_wrong.asset))
+            ELSE format('%s is no amount: it is %s, has at most 16 decimals and is below 1e20',
+                        coalesce(v_wrong.amount::text, 'null'),
+                        CASE p_kind WHEN 'adjustment' THEN 'not 0' ELSE 'above 0' END)
+        END USING ERRCODE = 'EX005';
+    END IF;
+    IF p_kind = 'adjustment' THEN
+        SELECT l.asset, sum(l.amount) AS amount INTO v_wrong
+        FROM unnest(p_assets, p_amounts) AS l(asset, amount)
+        GROUP BY l.asset HAVING sum(l.amount) <> 0 LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'the legs do not balance: % is off by %', v_wrong.asset, v_wrong.amount
+                USING ERRCODE = 'EX005';
+        END IF;
+    END IF;
+
+    PERFORM ensure_clients_v1(p_client_ids);
+    SELECT array_agg(c.client_no ORDER BY l.n), array_agg(a.asset_id ORDER BY l.n)
+    INTO v_client_nos, v_asset_ids
+    FROM unnest(p_client_ids, p_assets) WITH ORDINALITY AS l(client_id, asset, n)
+    JOIN clients c ON c.client_id = l.client_id
+    JOIN assets a ON a.asset = l.asset;
+    IF p_kind <> 'adjustment' THEN
+        v_client_nos := v_client_nos || -1::bigint;
+        v_asset_ids := v_asset_ids || v_asset_ids;
+        v_amounts := CASE p_kind WHEN 'deposit' THEN ARRAY[p_amounts[1], -p_amounts[1]]
+                                 ELSE ARRAY[-p_amounts[1], p_amounts[1]] END;
+    END IF;
+
+    PERFORM FROM house_book FOR UPDATE;
+    SELECT h.sequence, h.posted_at,
+           h.kind::text = p_kind AND h.reason = p_reason AND v_client_nos = p.client_nos
+               AND v_asset_ids = p.asset_ids AND v_amounts = p.amounts AS same
+    INTO v_wrong
+    FROM house_entries h
+    CROSS JOIN LATERAL (
+        SELECT array_agg(p.client_no ORDER BY p.leg) AS client_nos,
+               array_agg(p.asset_id ORDER BY p.leg) AS asset_ids,
+               array_agg(p.amount ORDER BY p.leg) AS amounts
+        FROM postings p WHERE p.instrument_id = 0 AND p.sequence = h.sequence
+    ) p
+    WHERE h.idempotency_key = p_idempotency_key;
+    IF FOUND THEN
+        IF NOT v_wrong.same THEN
+            RAISE EXCEPTION 'the key % was used for an entry of other terms, number %',
+                p_idempotency_key, v_wrong.sequence USING ERRCODE = 'EX006';
+        END IF;
+        RETURN QUERY SELECT v_wrong.sequence, v_wrong.posted_at, true;
+        RETURN;
+    END IF;
+
+    IF p_kind = 'withdrawal' THEN
+        SELECT coalesce(sum(b.posted), 0) INTO v_has FROM balances b
+        WHERE b.client_no = v_client_nos[1] AND b.asset_id = v_asset_ids[1];
+        IF v_has < p_amounts[1] THEN
+            RAISE EXCEPTION '% has % % and cannot withdraw %', p_client_ids[1],
+                trim_scale(v_has), p_assets[1], trim_scale(p_amounts[1]) USING ERRCODE = 'EX007';
+        END IF;
+    END IF;
+
+    UPDATE house_book h
+    SET sequence = h.sequence + 1,
+        last_posted_at = greatest(clock_timestamp(), h.last_posted_at)
+    RETURNING h.sequence, h.last_posted_at INTO v_sequence, v_posted_at;
+    PERFORM make_ranges_v1(0, v_sequence);
+    WITH entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        VALUES (0, v_sequence, p_kind::entry_kind, v_posted_at)
+    ), signed AS (
+        INSERT INTO house_entries (sequence, kind, actor, reason, idempotency_key, posted_at)
+        VALUES (v_sequence, p_kind::entry_kind, p_actor, p_reason, p_idempotency_key, v_posted_at)
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT 0, v_sequence, l.leg, l.client_no, l.asset_id, trim_scale(l.amount)
+        FROM unnest(v_client_nos, v_asset_ids, v_amounts) WITH ORDINALITY
+            AS l(client_no, asset_id, amount, leg)
+        RETURNING client_no, asset_id, amount
+    )
+    INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+    SELECT p.client_no, p.asset_id, 0, sum(p.amount)
+    FROM posted p GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (client_no, asset_id, instrument_id)
+        DO UPDATE SET posted = b.posted + excluded.posted;
+    RETURN QUERY SELECT v_sequence, v_posted_at, false;
+END
+$_$;
+
+
+ALTER FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) OWNER TO exchange_owner;
+
+--
+-- Name: range_end_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+BEGIN
+    RETURN greatest(
+        (SELECT e.happened_at FROM order_events e WHERE e.instrument_id = p_instrument_id
+         AND e.sequence BETWEEN p_first AND p_last ORDER BY e.sequence DESC LIMIT 1),
+        (SELECT e.posted_at FROM ledger_entries e WHERE e.instrument_id = p_instrument_id
+         AND e.sequence BETWEEN p_first AND p_last ORDER BY e.sequence DESC LIMIT 1));
+END
+$$;
+
+
+ALTER FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) OWNER TO exchange_owner;
+
+--
 -- Name: read_changed_orders_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3387,6 +3890,133 @@ $$;
 ALTER FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: retire_range_v1(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_range partition_ranges%ROWTYPE;
+    v_last_trade bigint;
+BEGIN
+    SELECT * INTO v_range FROM partition_ranges r
+    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence FOR UPDATE;
+    IF NOT FOUND OR v_range.retired_at IS NOT NULL THEN
+        RETURN 'there is no such range, or it is retired already';
+    ELSIF p_instrument_id = 0 THEN
+        RETURN 'the book of the house is kept whole';
+    ELSIF v_range.last_sequence > (SELECT s.sequence FROM shard s
+                                   WHERE s.instrument_id = p_instrument_id) THEN
+        RETURN 'it is in use';
+    ELSIF range_end_v1(p_instrument_id, p_first_sequence, v_range.last_sequence)
+          >= p_before::timestamp AT TIME ZONE 'UTC' THEN
+        RETURN format('it is not wholly older than %s', p_before);
+    ELSIF EXISTS (SELECT FROM partition_ranges r
+                  WHERE r.instrument_id = p_instrument_id AND r.retired_at IS NULL
+                    AND r.first_sequence < p_first_sequence) THEN
+        RETURN 'the range before it has to stay';
+    ELSIF EXISTS (SELECT FROM orders o
+                  WHERE o.instrument_id = p_instrument_id
+                    AND o.status IN ('open', 'partially_filled')
+                    AND o.sequence <= v_range.last_sequence) THEN
+        RETURN 'orders accepted in it are still open';
+    END IF;
+    v_last_trade := (SELECT max(t.sequence) FROM trades t
+                     WHERE t.instrument_id = p_instrument_id
+                       AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence);
+    IF v_last_trade > coalesce((SELECT max(b.to_sequence) FROM settlement_bounds b
+                                WHERE b.instrument_id = p_instrument_id), 0) THEN
+        RETURN 'its trades are not settled yet';
+    END IF;
+
+    INSERT INTO carried_balances AS c (instrument_id, client_no, asset_id, posted)
+    SELECT p_instrument_id, p.client_no, p.asset_id, sum(p.amount)
+    FROM postings p
+    WHERE p.instrument_id = p_instrument_id
+      AND p.sequence BETWEEN p_first_sequence AND v_range.last_sequence
+    GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (instrument_id, client_no, asset_id)
+        DO UPDATE SET posted = c.posted + excluded.posted;
+    INSERT INTO carried_positions (instrument_id, client_no, net_quantity, total_cost,
+                                   realized_pnl)
+    SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
+           (f.state).realized_pnl
+    FROM (
+        SELECT l.client_no,
+               position_fold((c.net_quantity, c.total_cost, c.realized_pnl)::position_state,
+                             l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+        FROM trades t
+        CROSS JOIN LATERAL (VALUES
+            (1, CASE t.taker_side WHEN 'buy' THEN t.taker_client_no ELSE t.maker_client_no END,
+             t.quantity),
+            (2, CASE t.taker_side WHEN 'buy' THEN t.maker_client_no ELSE t.taker_client_no END,
+             -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        LEFT JOIN carried_positions c
+            ON c.instrument_id = p_instrument_id AND c.client_no = l.client_no
+        WHERE t.instrument_id = p_instrument_id
+          AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence
+        GROUP BY l.client_no
+    ) f
+    ON CONFLICT (instrument_id, client_no)
+        DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
+                      realized_pnl = excluded.realized_pnl;
+    UPDATE partition_ranges r
+    SET retired_at = clock_timestamp(),
+        last_trade_no = coalesce(
+            (SELECT t.trade_no FROM trades t
+             WHERE t.instrument_id = p_instrument_id AND t.sequence = v_last_trade),
+            (SELECT k.trade_no FROM kept_after k WHERE k.instrument_id = p_instrument_id))
+    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence;
+    RETURN NULL;
+END
+$$;
+
+
+ALTER FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
+
+--
+-- Name: set_fees_v1(text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_segment_id smallint := (SELECT s.segment_id FROM client_segments s
+                              WHERE s.segment = p_segment);
+BEGIN
+    IF v_instrument_id IS NULL OR v_segment_id IS NULL THEN
+        RAISE EXCEPTION 'there is no % %',
+            CASE WHEN v_instrument_id IS NULL THEN 'instrument' ELSE 'segment' END,
+            CASE WHEN v_instrument_id IS NULL THEN p_instrument ELSE p_segment END
+            USING ERRCODE = 'EX005';
+    END IF;
+    IF p_maker_bps = 0 AND p_taker_bps = 0 THEN
+        DELETE FROM fees f
+        WHERE f.instrument_id = v_instrument_id AND f.segment_id = v_segment_id;
+        RETURN;
+    END IF;
+    INSERT INTO fees (instrument_id, segment_id, maker_bps, taker_bps)
+    VALUES (v_instrument_id, v_segment_id, trim_scale(p_maker_bps), trim_scale(p_taker_bps))
+    ON CONFLICT (instrument_id, segment_id)
+        DO UPDATE SET maker_bps = excluded.maker_bps, taker_bps = excluded.taker_bps;
+EXCEPTION WHEN check_violation OR not_null_violation THEN
+    RAISE EXCEPTION 'fees are at most 10000 basis points with at most 4 decimals; only a maker''s '
+        'may be negative' USING ERRCODE = 'EX005';
+END
+$$;
+
+
+ALTER FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) OWNER TO exchange_owner;
+
+--
 -- Name: set_instrument_sizes(text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3410,6 +4040,140 @@ $$;
 
 
 ALTER FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric) OWNER TO exchange_owner;
+
+--
+-- Name: settle_v1(date, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.settle_v1(p_day date, p_actor text) RETURNS TABLE(day date, run_no bigint, settled_at timestamp with time zone, actor text, clients integer, repeated boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_end timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
+    v_last date;
+    v_bounds record;
+    v_client_nos bigint[];
+    v_asset_ids integer[];
+    v_nets numeric[];
+    v_clients integer;
+    v_sequence bigint;
+    v_posted_at timestamptz;
+BEGIN
+    IF coalesce(length(p_actor), 0) NOT BETWEEN 1 AND 128 THEN
+        RAISE EXCEPTION 'the actor has 1 to 128 characters' USING ERRCODE = 'EX005';
+    END IF;
+    IF p_day IS NULL OR NOT isfinite(p_day) OR clock_timestamp() < v_end THEN
+        RAISE EXCEPTION 'day % is not over (UTC)', p_day USING ERRCODE = 'EX008';
+    END IF;
+    LOCK TABLE settlement_runs IN SHARE ROW EXCLUSIVE MODE;
+    RETURN QUERY SELECT r.day, r.run_no, r.settled_at, r.actor, r.clients, true
+                 FROM settlement_runs r WHERE r.day = p_day;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    v_last := (SELECT max(r.day) FROM settlement_runs r);
+    IF v_last > p_day THEN
+        RAISE EXCEPTION 'day % cannot be settled: % is settled already, and has covered it',
+            p_day, v_last USING ERRCODE = 'EX008';
+    END IF;
+
+    FOR v_bounds IN
+        SELECT i.instrument_id, coalesce(b.to_sequence, 0) AS from_sequence
+        FROM instruments i
+        LEFT JOIN settlement_bounds b ON b.day = v_last AND b.instrument_id = i.instrument_id
+    LOOP
+        INSERT INTO settlement_bounds (day, instrument_id, from_sequence, to_sequence)
+        SELECT p_day, v_bounds.instrument_id, v_bounds.from_sequence,
+               greatest(v_bounds.from_sequence, max(t.sequence))
+        FROM trades t
+        -- The trades of the last moment are many: a batch has one time.
+        WHERE t.instrument_id = v_bounds.instrument_id AND t.traded_at = (
+            SELECT l.traded_at FROM trades l
+            WHERE l.instrument_id = v_bounds.instrument_id AND l.traded_at < v_end
+            ORDER BY l.traded_at DESC LIMIT 1);
+    END LOOP;
+
+    SELECT array_agg(m.client_no), array_agg(m.asset_id), array_agg(m.net),
+           count(DISTINCT m.client_no) FILTER (WHERE m.net <> 0)
+    INTO v_client_nos, v_asset_ids, v_nets, v_clients
+    FROM (
+        SELECT p.client_no, p.asset_id, sum(p.amount) AS net
+        FROM settlement_bounds b
+        JOIN postings p ON p.instrument_id = b.instrument_id
+                       AND p.sequence > b.from_sequence AND p.sequence <= b.to_sequence
+        WHERE b.day = p_day
+        GROUP BY p.client_no, p.asset_id
+    ) m;
+
+    UPDATE house_book h
+    SET sequence = h.sequence + v_clients,
+        last_posted_at = greatest(clock_timestamp(), h.last_posted_at)
+    RETURNING h.sequence - v_clients, h.last_posted_at INTO v_sequence, v_posted_at;
+    PERFORM make_ranges_v1(0, v_sequence + v_clients);
+    WITH nets AS MATERIALIZED (
+        SELECT v_sequence + dense_rank() OVER (ORDER BY u.client_no) AS sequence,
+               row_number() OVER (PARTITION BY u.client_no ORDER BY u.asset_id) AS n,
+               u.client_no, u.asset_id, u.net
+        FROM unnest(v_client_nos, v_asset_ids, v_nets) AS u(client_no, asset_id, net)
+        WHERE u.net <> 0
+    ), entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        SELECT 0, n.sequence, 'settlement', v_posted_at FROM nets n WHERE n.n = 1
+    ), signed AS (
+        INSERT INTO house_entries (sequence, kind, actor, reason, posted_at)
+        SELECT n.sequence, 'settlement', p_actor, 'settlement of ' || p_day, v_posted_at
+        FROM nets n WHERE n.n = 1
+    ), discharged AS (
+        INSERT INTO settlement_clients (day, client_no, sequence)
+        SELECT p_day, n.client_no, n.sequence FROM nets n WHERE n.n = 1
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT 0, n.sequence, l.leg, l.client_no, n.asset_id, l.amount
+        FROM nets n
+        CROSS JOIN LATERAL (VALUES
+            (2 * n.n - 1, n.client_no, -n.net), (2 * n.n, -3, n.net)
+        ) AS l(leg, client_no, amount)
+        RETURNING client_no, asset_id, amount
+    )
+    INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+    SELECT p.client_no, p.asset_id, 0, sum(p.amount)
+    FROM posted p GROUP BY p.client_no, p.asset_id
+    ON CONFLICT (client_no, asset_id, instrument_id)
+        DO UPDATE SET posted = b.posted + excluded.posted;
+
+    INSERT INTO settlement_bounds (day, instrument_id, from_sequence, to_sequence)
+    SELECT p_day, 0, coalesce((SELECT b.to_sequence FROM settlement_bounds b
+                               WHERE b.day = v_last AND b.instrument_id = 0), 0),
+           v_sequence + v_clients;
+    -- The last closing balances and what has been posted since.
+    INSERT INTO closing_balances (day, client_no, asset_id, posted)
+    SELECT p_day, u.client_no, u.asset_id, sum(u.amount)
+    FROM (
+        SELECT c.client_no, c.asset_id, c.posted AS amount
+        FROM closing_balances c WHERE c.day = v_last
+        UNION ALL
+        SELECT n.client_no, n.asset_id, n.net
+        FROM unnest(v_client_nos, v_asset_ids, v_nets) AS n(client_no, asset_id, net)
+        UNION ALL
+        SELECT p.client_no, p.asset_id, p.amount
+        FROM settlement_bounds b
+        JOIN postings p ON p.instrument_id = 0
+                       AND p.sequence > b.from_sequence AND p.sequence <= b.to_sequence
+        WHERE b.day = p_day AND b.instrument_id = 0
+    ) u
+    GROUP BY u.client_no, u.asset_id;
+
+    RETURN QUERY
+    INSERT INTO settlement_runs AS r (day, settled_at, actor, clients)
+    VALUES (p_day, v_posted_at, p_actor, v_clients)
+    RETURNING r.day, r.run_no, r.settled_at, r.actor, r.clients, false;
+END
+$$;
+
+
+ALTER FUNCTION exchange.settle_v1(p_day date, p_actor text) OWNER TO exchange_owner;
 
 --
 -- Name: settlement_windows_v1(date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3706,6 +4470,49 @@ ALTER TABLE exchange.book_snapshots ALTER COLUMN snapshot_id ADD GENERATED ALWAY
 
 
 --
+-- Name: carried_balances; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.carried_balances (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    asset_id integer NOT NULL,
+    posted numeric NOT NULL
+);
+
+
+ALTER TABLE exchange.carried_balances OWNER TO exchange_owner;
+
+--
+-- Name: TABLE carried_balances; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.carried_balances IS 'Sum of the postings of retired ranges per account and book: balances are these and what is still attached.';
+
+
+--
+-- Name: carried_positions; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.carried_positions (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    net_quantity numeric NOT NULL,
+    total_cost numeric NOT NULL,
+    realized_pnl numeric NOT NULL
+);
+
+
+ALTER TABLE exchange.carried_positions OWNER TO exchange_owner;
+
+--
+-- Name: TABLE carried_positions; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.carried_positions IS 'Positions as they were at the end of the last retired range of each book.';
+
+
+--
 -- Name: client_segments; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3903,6 +4710,51 @@ ALTER TABLE exchange.instruments ALTER COLUMN instrument_id ADD GENERATED ALWAYS
     NO MAXVALUE
     CACHE 1
 );
+
+
+--
+-- Name: partition_ranges; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.partition_ranges (
+    instrument_id integer NOT NULL,
+    first_sequence bigint NOT NULL,
+    last_sequence bigint NOT NULL,
+    retired_at timestamp with time zone,
+    last_trade_no bigint,
+    CONSTRAINT partition_ranges_check CHECK ((last_sequence >= first_sequence)),
+    CONSTRAINT partition_ranges_check1 CHECK (((retired_at IS NULL) = (last_trade_no IS NULL)))
+);
+
+
+ALTER TABLE exchange.partition_ranges OWNER TO exchange_owner;
+
+--
+-- Name: TABLE partition_ranges; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.partition_ranges IS 'The ranges of sequences, both ends included, for which there are partitions, per book. A range with retired_at does not count any more: its partitions are or will be detached, what they come to is carried, and last_trade_no is the last trade up to its end.';
+
+
+--
+-- Name: kept_after; Type: VIEW; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE VIEW exchange.kept_after AS
+ SELECT instrument_id,
+    COALESCE(max(last_sequence) FILTER (WHERE (retired_at IS NOT NULL)), (0)::bigint) AS sequence,
+    COALESCE(max(last_trade_no), (0)::bigint) AS trade_no
+   FROM exchange.partition_ranges
+  GROUP BY instrument_id;
+
+
+ALTER VIEW exchange.kept_after OWNER TO exchange_owner;
+
+--
+-- Name: VIEW kept_after; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON VIEW exchange.kept_after IS 'Per book, the last sequence and the last trade number that are retired; 0 for none.';
 
 
 --
@@ -4352,28 +5204,6 @@ ALTER TABLE exchange.orders OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.orders IS 'Every order that was accepted or rejected. Terms never change; fills and status do. sequence is that of its accepted or rejected event.';
-
-
---
--- Name: partition_ranges; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.partition_ranges (
-    instrument_id integer NOT NULL,
-    first_sequence bigint NOT NULL,
-    last_sequence bigint NOT NULL,
-    detached_at timestamp with time zone,
-    CONSTRAINT partition_ranges_check CHECK ((last_sequence >= first_sequence))
-);
-
-
-ALTER TABLE exchange.partition_ranges OWNER TO exchange_owner;
-
---
--- Name: TABLE partition_ranges; Type: COMMENT; Schema: exchange; Owner: exchange_owner
---
-
-COMMENT ON TABLE exchange.partition_ranges IS 'The ranges of sequences, both ends included, for which there are partitions, per book.';
 
 
 --
@@ -5370,6 +6200,22 @@ ALTER TABLE ONLY exchange.book_snapshots
 
 ALTER TABLE ONLY exchange.book_snapshots
     ADD CONSTRAINT book_snapshots_sequence_key UNIQUE (instrument_id, sequence);
+
+
+--
+-- Name: carried_balances carried_balances_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.carried_balances
+    ADD CONSTRAINT carried_balances_pkey PRIMARY KEY (instrument_id, client_no, asset_id);
+
+
+--
+-- Name: carried_positions carried_positions_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.carried_positions
+    ADD CONSTRAINT carried_positions_pkey PRIMARY KEY (instrument_id, client_no);
 
 
 --
@@ -7387,6 +8233,7 @@ GRANT USAGE ON SCHEMA analytics TO exchange_analyst;
 
 GRANT USAGE ON SCHEMA exchange TO exchange_matcher;
 GRANT USAGE ON SCHEMA exchange TO exchange_edge;
+GRANT USAGE ON SCHEMA exchange TO exchange_jobs;
 
 
 --
@@ -7572,6 +8419,20 @@ REVOKE ALL ON FUNCTION exchange.add_instrument_v2(p_instrument text, p_base text
 
 
 --
+-- Name: FUNCTION add_segment_v1(p_segment text, p_description text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.add_segment_v1(p_segment text, p_description text) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION assign_segment_v1(p_segment text, p_client_ids text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION balance_windows_v1(p_at timestamp with time zone, p_day date); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7672,6 +8533,13 @@ GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch 
 
 
 --
+-- Name: FUNCTION detach_statements_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.detach_statements_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7722,6 +8590,13 @@ GRANT ALL ON FUNCTION exchange.free_shards_v1() TO exchange_matcher;
 --
 
 REVOKE ALL ON FUNCTION exchange.from_us(p_us bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION get_balances_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_balances_v1(p_client_id text) FROM PUBLIC;
 
 
 --
@@ -7794,12 +8669,20 @@ GRANT ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit
 
 
 --
+-- Name: FUNCTION list_fees_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_fees_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_instruments(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.list_instruments() FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_matcher;
 GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_jobs;
 
 
 --
@@ -7808,6 +8691,20 @@ GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_edge;
 
 REVOKE ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION list_partitions_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_partitions_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_segments_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_segments_v1() FROM PUBLIC;
 
 
 --
@@ -7823,6 +8720,7 @@ GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO e
 --
 
 REVOKE ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) TO exchange_jobs;
 
 
 --
@@ -7844,6 +8742,20 @@ REVOKE ALL ON FUNCTION exchange.mark_price_v1(p_instrument_id integer) FROM PUBL
 --
 
 REVOKE ALL ON FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.range_end_v1(p_instrument_id integer, p_first bigint, p_last bigint) FROM PUBLIC;
 
 
 --
@@ -7894,10 +8806,32 @@ GRANT ALL ON FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch b
 
 
 --
+-- Name: FUNCTION retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.set_fees_v1(p_instrument text, p_segment text, p_maker_bps numeric, p_taker_bps numeric) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.set_instrument_sizes(p_instrument text, p_tick numeric, p_lot numeric) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION settle_v1(p_day date, p_actor text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.settle_v1(p_day date, p_actor text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.settle_v1(p_day date, p_actor text) TO exchange_jobs;
 
 
 --

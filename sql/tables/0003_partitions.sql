@@ -12,11 +12,45 @@ CREATE TABLE exchange.partition_ranges (
     instrument_id integer NOT NULL,
     first_sequence bigint NOT NULL,
     last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence),
-    detached_at timestamptz,
-    PRIMARY KEY (instrument_id, first_sequence)
+    retired_at timestamptz,
+    last_trade_no bigint,
+    PRIMARY KEY (instrument_id, first_sequence),
+    CHECK ((retired_at IS NULL) = (last_trade_no IS NULL))
 );
 COMMENT ON TABLE exchange.partition_ranges IS
-    'The ranges of sequences, both ends included, for which there are partitions, per book.';
+    'The ranges of sequences, both ends included, for which there are partitions, per book. A range '
+    'with retired_at does not count any more: its partitions are or will be detached, what they '
+    'come to is carried, and last_trade_no is the last trade up to its end.';
+
+CREATE TABLE exchange.carried_balances (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    asset_id integer NOT NULL,
+    posted numeric NOT NULL,
+    PRIMARY KEY (instrument_id, client_no, asset_id)
+);
+COMMENT ON TABLE exchange.carried_balances IS
+    'Sum of the postings of retired ranges per account and book: balances are these and what is '
+    'still attached.';
+
+CREATE TABLE exchange.carried_positions (
+    instrument_id integer NOT NULL,
+    client_no bigint NOT NULL,
+    net_quantity numeric NOT NULL,
+    total_cost numeric NOT NULL,
+    realized_pnl numeric NOT NULL,
+    PRIMARY KEY (instrument_id, client_no)
+);
+COMMENT ON TABLE exchange.carried_positions IS
+    'Positions as they were at the end of the last retired range of each book.';
+
+CREATE VIEW exchange.kept_after AS
+SELECT instrument_id,
+       coalesce(max(last_sequence) FILTER (WHERE retired_at IS NOT NULL), 0) AS sequence,
+       coalesce(max(last_trade_no), 0) AS trade_no
+FROM exchange.partition_ranges GROUP BY instrument_id;
+COMMENT ON VIEW exchange.kept_after IS
+    'Per book, the last sequence and the last trade number that are retired; 0 for none.';
 
 ALTER TYPE exchange.entry_kind RENAME TO entry_kind_0002;
 CREATE TYPE exchange.entry_kind AS ENUM

@@ -1,6 +1,5 @@
 """The function that makes a batch durable, called as the matcher calls it."""
 
-from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import psycopg
@@ -12,21 +11,6 @@ from workers.adapters.errors import DataRejected, Fenced, Stale
 from workers.adapters.ledger import Ledger
 from workers.core.batch import DeadLetter
 from workers.core.engine import MatchingEngine
-
-
-@pytest.fixture
-async def matcher(database_url: str) -> AsyncIterator[Matcher]:
-    ledger = await Ledger.open(database_url, BTC_USD, 10_000)
-    standing = await ledger.acquire("test")
-    assert standing is not None
-    yield Matcher(ledger, standing)
-    await ledger.close()
-
-
-@pytest.fixture
-def look(database_url: str) -> psycopg.Connection:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
 
 
 def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]:
@@ -204,47 +188,3 @@ async def test_dead_letters_are_kept_whole(matcher: Matcher, look: psycopg.Conne
     assert rows(look, "SELECT last_stream_id FROM exchange.shard WHERE instrument_id = 1") == [
         ("5-1",)
     ]
-
-
-@pytest.mark.parametrize("table", ["trades", "order_events", "ledger_entries", "postings"])
-@pytest.mark.parametrize("change", ["UPDATE {} SET sequence = 0", "DELETE FROM {}", "TRUNCATE {}"])
-def test_history_is_never_edited(look: psycopg.Connection, table: str, change: str) -> None:
-    with pytest.raises(psycopg.Error) as refused:
-        look.execute(change.format(f"exchange.{table}"))
-    assert refused.value.sqlstate == "EX004"
-
-
-def test_postings_that_do_not_balance_are_refused(look: psycopg.Connection) -> None:
-    insert = "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5), (1, 1, 2, 2, {}, -5)"
-    with pytest.raises(psycopg.Error) as refused:
-        look.execute(insert.format(2))
-    assert refused.value.sqlstate == "EX003"
-    look.execute(insert.format(1))
-
-
-WRITES = {
-    "orders": "UPDATE exchange.orders SET quantity = 1",
-    "balances": "UPDATE exchange.balances SET posted = 0",
-    "shard": "UPDATE exchange.shard SET epoch = 99",
-    "postings": "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5)",
-    "instruments": "SELECT exchange.set_instrument_sizes('BTC-USD', 1, 1)",
-    "tables": "CREATE TABLE exchange.mine ()",
-    "trigger": "DROP TRIGGER balanced ON exchange.postings",
-}
-
-
-@pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize(
-    "role", ["exchange_matcher", "exchange_edge", "exchange_jobs", "exchange_analyst"]
-)
-def test_no_role_writes_past_the_functions(look: psycopg.Connection, role: str, write: str) -> None:
-    look.execute(f"SET ROLE {role}")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        look.execute(WRITES[write])
-
-
-def test_the_edge_cannot_commit(look: psycopg.Connection) -> None:
-    look.execute("SET ROLE exchange_edge")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        look.execute("SELECT exchange.renew_lease_v1(1, 1, 1)")
-    assert len(rows(look, "SELECT * FROM exchange.list_instruments()")) == 3

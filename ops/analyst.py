@@ -1,13 +1,15 @@
 """Make, list and remove the logins of analysts."""
 
 import argparse
-import os
 import re
 import secrets
 from typing import Any, Final
 
+import sql
+from ops.database import CONNECT_TIMEOUT_S, database_url
 from ops.errors import OpsError
-from ops.instance import Instance, add_data_option
+from ops.instance import add_data_option
+from ops.tables import print_table
 
 GROUP: Final = "exchange_analyst"
 # Settings of a group do not apply to its members, so each login gets them. A session may change
@@ -22,19 +24,8 @@ SETTINGS: Final = {
     "max_parallel_workers_per_gather": "0",
 }
 CONNECTIONS_MAX: Final = 20
-CONNECT_TIMEOUT_S: Final = 10
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-
-LIST: Final = """
-    SELECT r.rolname, r.rolconnlimit,
-           (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid)
-    FROM pg_roles r
-    JOIN pg_auth_members m ON m.member = r.oid
-    JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
-    WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
-    GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +43,9 @@ def main(args: argparse.Namespace) -> int:
     """Do it in DATABASE_URL or the running exchange."""
     import psycopg
 
-    url = os.environ.get("DATABASE_URL") or Instance(args.data).address_of("postgres")
     try:
         with psycopg.connect(
-            url, connect_timeout=CONNECT_TIMEOUT_S, autocommit=True
+            database_url(args), connect_timeout=CONNECT_TIMEOUT_S, autocommit=True
         ) as connection:
             if args.action == "add":
                 password = add_analyst(connection, args.name)
@@ -66,7 +56,8 @@ def main(args: argparse.Namespace) -> int:
                 drop_analyst(connection, args.name)
                 print(f"{args.name} is gone")
             else:
-                _print_table(list_analysts(connection))
+                columns = ("analyst", "connections at most", "connected now")
+                print_table(columns, list_analysts(connection), "There is no analyst yet.")
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error).strip().splitlines()[0]
         raise OpsError(f"PostgreSQL: {said}") from error
@@ -80,8 +71,8 @@ def add_analyst(connection: Any, name: str) -> str:
 
     if not _NAME.fullmatch(name) or name.startswith(("exchange", "pg_")):
         raise OpsError(
-            f"{name!r} cannot be an analyst's name: use 1 to 63 of a-z, 0-9 and _, beginning with a "
-            "letter, and neither exchange... nor pg_..."
+            f"{name!r} cannot be an analyst's name: use 1 to 63 of a-z, 0-9 and _, beginning "
+            "with a letter, and neither exchange... nor pg_..."
         )
     if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (GROUP,)).fetchone() is None:
         raise OpsError(
@@ -108,8 +99,9 @@ def add_analyst(connection: Any, name: str) -> str:
         raise OpsError(f"A role {name} exists already; drop it first, or take another") from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise OpsError(
-            f"The user {connection.info.user} may not make roles here: use one that may (CREATEROLE), "
-            "or make the login with the platform's own means and GRANT exchange_analyst to it"
+            f"The user {connection.info.user} may not make roles here: use one that may "
+            "(CREATEROLE), or make the login with the platform's own means and "
+            f"GRANT {GROUP} to it"
         ) from error
     return password
 
@@ -130,15 +122,5 @@ def drop_analyst(connection: Any, name: str) -> None:
 
 def list_analysts(connection: Any) -> list[tuple[Any, ...]]:
     """Return name, connection limit and present sessions of each login."""
-    rows: list[tuple[Any, ...]] = connection.execute(LIST).fetchall()
+    rows: list[tuple[Any, ...]] = connection.execute(sql.query("list_analysts")).fetchall()
     return rows
-
-
-def _print_table(rows: list[tuple[Any, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("analyst", "connections at most", "connected now", box=None)
-    for row in rows:
-        table.add_row(*map(str, row))
-    Console().print(table)

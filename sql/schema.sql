@@ -867,10 +867,20 @@ BEGIN
                CASE t.taker_side WHEN 'buy' THEN t.quantity ELSE -t.quantity END,
                t.price, t.taker_fee, t.traded_at
         FROM trades t WHERE t.taker_client_no = v_client_no AND t.traded_at < p_to
+    ), carried AS (
+        -- What came before the history that is kept.
+        SELECT c.instrument_id,
+               (c.net_quantity, c.total_cost, c.realized_pnl)::position_state AS state
+        FROM carried_positions c WHERE c.client_no = v_client_no
     ), opening AS (
-        SELECT f.instrument_id,
-               position_fold(NULL, f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
-        FROM fills f WHERE f.traded_at < p_from GROUP BY f.instrument_id
+        SELECT instrument_id, coalesce(b.state, c.state) AS state
+        FROM carried c
+        FULL JOIN (
+            SELECT f.instrument_id,
+                   position_fold(c.state, f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+            FROM fills f LEFT JOIN carried c USING (instrument_id)
+            WHERE f.traded_at < p_from GROUP BY f.instrument_id
+        ) b USING (instrument_id)
     ), during AS (
         SELECT f.instrument_id,
                (position_fold(o.state, f.quantity, f.price ORDER BY f.sequence, f.leg))
@@ -1666,6 +1676,31 @@ WHERE coalesce(o.orders, 0) <> s.order_no OR coalesce(o.last, 0) <> s.order_no
    OR coalesce(t.trades, 0) <> s.trade_no - k.trade_no
    OR coalesce(t.last, k.trade_no) <> s.trade_no
 ) AS broken;
+    RETURN QUERY SELECT 'resting_orders_are_their_events', to_jsonb(broken)::text FROM (
+-- What remains of each resting order is what its events leave of it, and nothing else rests: the
+-- books, rebuilt from the log.
+SELECT instrument_id, order_no, o.remaining, l.remaining AS logged
+FROM (
+    SELECT instrument_id, order_no, quantity - filled_quantity AS remaining
+    FROM exchange.orders WHERE status IN ('open', 'partially_filled')
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS remaining
+    FROM (
+        SELECT instrument_id, order_no, kind = 'accepted' AS accepted,
+               CASE kind WHEN 'accepted' THEN quantity ELSE -quantity END AS quantity
+        FROM exchange.order_events WHERE kind <> 'rejected'
+        UNION ALL
+        SELECT instrument_id, maker_order_no, false, -quantity FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, false, -quantity FROM exchange.trades
+    ) log
+    GROUP BY instrument_id, order_no
+    -- The beginning of an order may be retired; nothing that is retired still rests.
+    HAVING sum(quantity) <> 0 AND bool_or(accepted)
+) l USING (instrument_id, order_no)
+WHERE o.remaining IS DISTINCT FROM l.remaining
+) AS broken;
 END
 $$;
 
@@ -1686,7 +1721,7 @@ positions_cost_their_postings, positions_are_their_fills, orders_have_clients,
 trades_are_entered, fees_are_their_trades, house_entries_are_entered,
 settlement_sums_to_zero, settlements_follow_on, settlements_are_their_trades,
 closing_balances_are_their_postings, fills_are_their_trades, trades_respect_limits,
-sequences_are_gapless, numbers_are_gapless.
+sequences_are_gapless, numbers_are_gapless, resting_orders_are_their_events.
 
 Columns
   invariant  name of what does not hold
@@ -2012,10 +2047,24 @@ BEGIN
                     WHERE e.instrument_id = k.instrument_id AND e.sequence = b.to_sequence),
                    (SELECT t.traded_at FROM trades t
                     WHERE t.instrument_id = k.instrument_id AND t.sequence = b.to_sequence),
-                   '-infinity') AS bound_at
+                   '-infinity') AS bound_at,
+               coalesce(r.sequence, 0) AS retired,
+               coalesce(
+                   (SELECT e.happened_at FROM order_events e
+                    WHERE e.instrument_id = k.instrument_id AND e.sequence = r.sequence + 1),
+                   (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = k.instrument_id AND t.sequence = r.sequence + 1),
+                   '-infinity') AS kept_from
         FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
         LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = k.instrument_id
+        LEFT JOIN kept_after r ON r.instrument_id = k.instrument_id
     LOOP
+        IF v_book.retired > 0 AND (CASE WHEN p_day IS NOT NULL AND v_book.bound_at <= p_at
+                                        THEN v_book.bound < v_book.retired
+                                        ELSE p_at < v_book.kept_from END) THEN
+            RAISE EXCEPTION 'what moved balances around % is no longer in the tables', p_at
+                USING ERRCODE = '22023', HINT = 'Ask for a later moment: older history is retired.';
+        END IF;
         IF p_day IS NULL THEN
             RETURN NEXT (v_book.instrument_id, -1, v_next, timestamptz 'infinity',
                          0::bigint, c_last)::book_window;

@@ -175,9 +175,7 @@ def make_history(
     return asyncio.run(_make(url, Random(seed), commands, snapshots, house))
 
 
-async def _make(
-    url: str, random: Random, commands: int, snapshots: bool, house: bool
-) -> History:
+async def _make(url: str, random: Random, commands: int, snapshots: bool, house: bool) -> History:
     history = History()
     with psycopg.connect(url, autocommit=True) as connection:
         _set_fees(connection)
@@ -232,9 +230,7 @@ def _command(random: Random, matcher: Matcher, number: int) -> Command:
 
 
 def _set_fees(connection: psycopg.Connection) -> None:
-    connection.execute(
-        "INSERT INTO exchange.client_segments (segment) VALUES ('market-maker')"
-    )
+    connection.execute("INSERT INTO exchange.client_segments (segment) VALUES ('market-maker')")
     connection.execute(
         "INSERT INTO exchange.clients (client_id, segment_id) SELECT u, segment_id"
         " FROM unnest(%s::text[]) u, exchange.client_segments WHERE segment = 'market-maker'",

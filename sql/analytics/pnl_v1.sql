@@ -25,10 +25,20 @@ BEGIN
                CASE t.taker_side WHEN 'buy' THEN t.quantity ELSE -t.quantity END,
                t.price, t.taker_fee, t.traded_at
         FROM trades t WHERE t.taker_client_no = v_client_no AND t.traded_at < p_to
+    ), carried AS (
+        -- What came before the history that is kept.
+        SELECT c.instrument_id,
+               (c.net_quantity, c.total_cost, c.realized_pnl)::position_state AS state
+        FROM carried_positions c WHERE c.client_no = v_client_no
     ), opening AS (
-        SELECT f.instrument_id,
-               position_fold(NULL, f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
-        FROM fills f WHERE f.traded_at < p_from GROUP BY f.instrument_id
+        SELECT instrument_id, coalesce(b.state, c.state) AS state
+        FROM carried c
+        FULL JOIN (
+            SELECT f.instrument_id,
+                   position_fold(c.state, f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+            FROM fills f LEFT JOIN carried c USING (instrument_id)
+            WHERE f.traded_at < p_from GROUP BY f.instrument_id
+        ) b USING (instrument_id)
     ), during AS (
         SELECT f.instrument_id,
                (position_fold(o.state, f.quantity, f.price ORDER BY f.sequence, f.leg))

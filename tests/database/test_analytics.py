@@ -248,7 +248,7 @@ def test_balances(asked: Asked) -> None:
     for at in moments(asked):
         expected = balances(asked.history, at)
         for client in (*CLIENTS, "@fees", "@world", "@settlement"):
-            found = {asset: amount for asset, amount in asked.rows("balances(%s, %s)", client, at)}
+            found = dict(asked.rows("balances(%s, %s)", client, at))
             wanted = expected[client]
             assert {a: n for a, n in found.items() if n} == {a: n for a, n in wanted.items() if n}
 
@@ -303,7 +303,9 @@ def test_statements_add_up_and_follow_on(asked: Asked) -> None:
                     for wanted_kind in kinds
                 ]
                 closing[asset] = closed
-    assert not any(n for row in asked.rows("statement('ada', %s)", date(2026, 1, 1)) for n in row[1:])
+    assert not any(
+        n for row in asked.rows("statement('ada', %s)", date(2026, 1, 1)) for n in row[1:]
+    )
 
 
 def test_fee_revenue(asked: Asked) -> None:
@@ -381,9 +383,10 @@ def test_active_clients(asked: Asked, minutes: int) -> None:
             (at, len(ordering[at] | trading[at]), len(ordering[at]), len(trading[at]))
             for at in sorted(ordering.keys() | trading.keys())
         ]
-        assert asked.rows(
-            "active_clients(%s, %s, %s * interval '1 minute')", begin, end, minutes
-        ) == expected
+        assert (
+            asked.rows("active_clients(%s, %s, %s * interval '1 minute')", begin, end, minutes)
+            == expected
+        )
 
 
 def test_order_lifecycles(asked: Asked) -> None:
@@ -568,5 +571,49 @@ def test_what_cannot_be_answered_says_why(asked: Asked, question: str, error: st
         asked.rows(question)
 
 
-def test_settlement(asked: Asked) -> None:
-    assert asked.rows("settlement(%s)", MONDAY) == []  # it had no obligations
+def test_settled_days(postgres_url: str, migrated_database: str) -> None:
+    """Deposits, fees and settlements by the exchange's own functions: it all adds up."""
+    with fresh_database(postgres_url, migrated_database) as url:
+        history = make_history(url, seed=8, commands=1_200, house=False)
+        with psycopg.connect(url, autocommit=True) as connection:
+            asked = Asked(history, connection)
+            for client in CLIENTS:
+                connection.execute(
+                    "SELECT exchange.post_entry_v1('deposit', %s, '{USD}', '{1000}', 'me', %s, '')",
+                    ([client], client),
+                )
+            closing: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
+            begin = BEGIN
+            for day in (MONDAY, MONDAY + timedelta(1)):
+                end = MIDNIGHT + (day - MONDAY)
+                connection.execute("SELECT exchange.settle_v1(%s, 'me')", (day,))
+                moved = balances(History(fills=asked.fills(begin, end)), end)
+                expected = {
+                    (client, asset): -amount
+                    for client, amounts in moved.items()
+                    for asset, amount in amounts.items()
+                    if amount
+                }
+                rows = asked.rows("settlement(%s)", day)
+                assert {(row[2], row[4]): row[5] for row in rows} == expected
+                assert len(rows) == len(expected)
+                entries = {(row[2], row[3]) for row in rows}
+                assert len(entries) == len({client for client, _ in entries})
+                for client in (*CLIENTS, "@fees"):
+                    for row in asked.rows("statement(%s, %s)", client, day):
+                        asset, opening, traded, fees, deposits, _, _, settled, closed = row
+                        assert opening == closing[client, asset]
+                        assert settled == -(traded + fees) == expected.get((client, asset), 0)
+                        paid_in = (day, asset) == (MONDAY, "USD") and client != "@fees"
+                        assert deposits == 1000 * paid_in
+                        assert closed == opening + deposits
+                        closing[client, asset] = closed
+                begin = end
+            for client in CLIENTS:
+                assert asked.rows("balances(%s)", client) == [
+                    ("BTC", 0), ("ETH", 0), ("USD", 1000)
+                ]  # fmt: skip
+            assert asked.rows("trial_balance()") == [
+                ("BTC", 0, 0, 0, 0, 0), ("ETH", 0, 0, 0, 0, 0), ("USD", 5000, 0, -5000, 0, 0)
+            ]  # fmt: skip
+            assert asked.rows("verify()") == []

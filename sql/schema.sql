@@ -4346,10 +4346,11 @@ ALTER AGGREGATE exchange.position_fold(p_start exchange.position_state, p_quanti
 CREATE VIEW analytics.functions AS
  SELECT (proname)::text AS function,
     pg_get_function_arguments(oid) AS arguments,
-    split_part(ltrim(obj_description(oid, 'pg_proc'::name), '
+    replace(split_part(ltrim(obj_description(oid, 'pg_proc'::name), '
 '::text), '
 
-'::text, 1) AS purpose,
+'::text, 1), '
+'::text, ' '::text) AS purpose,
     obj_description(oid, 'pg_proc'::name) AS documentation
    FROM pg_proc p
   WHERE (pronamespace = ('analytics'::regnamespace)::oid)

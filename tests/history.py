@@ -169,13 +169,25 @@ def to_us(at: datetime) -> int:
 
 
 def make_history(
-    url: str, *, seed: int, commands: int, snapshots: bool = False, house: bool = True
+    url: str,
+    *,
+    seed: int,
+    commands: int,
+    snapshots: bool = False,
+    house: bool = True,
+    closing: bool = True,
 ) -> History:
-    """Fill an empty, migrated database and return what was done."""
-    return asyncio.run(_make(url, Random(seed), commands, snapshots, house))
+    """Fill an empty, migrated database and return what was done.
+
+    `snapshots` are taken on the way; `house` makes deposits and such; `closing` stores balances
+    halfway, as a settlement would that has nothing to discharge.
+    """
+    return asyncio.run(_make(url, Random(seed), commands, snapshots, house, closing))
 
 
-async def _make(url: str, random: Random, commands: int, snapshots: bool, house: bool) -> History:
+async def _make(
+    url: str, random: Random, commands: int, snapshots: bool, house: bool, closing: bool
+) -> History:
     history = History()
     with psycopg.connect(url, autocommit=True) as connection:
         _set_fees(connection)
@@ -210,7 +222,8 @@ async def _make(url: str, random: Random, commands: int, snapshots: bool, house:
                 halfway = True
                 _post(connection, history, "withdrawal", "ada", "USD", Fraction(-1234, 100), at)
                 _post(connection, history, "adjustment", "bob", "BTC", Fraction(1, 8), at)
-                _settle(connection, history, at)
+                if closing:
+                    _settle(connection, history, at)
         for matcher in matchers:
             await matcher.ledger.close()
     return history

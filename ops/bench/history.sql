@@ -22,7 +22,7 @@ SELECT i, i * 3 + i / 20 * 2 + 1 AS s, i * 2 + i / 20 + 1 AS o, i %% 20 = 19 AS 
        %(begin)s::timestamptz + i * (%(length)s::interval / %(trades)s) AS at,
        (%(price)s + (i * 7919 %% 2000) * 0.01)::numeric AS price,
        ((1 + i * 104729 %% 400) * 0.0025)::numeric AS quantity,
-       CASE i * 15485863 %% 2 WHEN 0 THEN 'buy' ELSE 'sell' END::exchange.side AS taker_side,
+       CASE i * 15485863 / 7 %% 2 WHEN 0 THEN 'buy' ELSE 'sell' END::exchange.side AS taker_side,
        -- The first client makes a market: every twentieth trade is with it.
        CASE i * 31 %% 20 WHEN 0 THEN 1 ELSE 2 + i * 2654435761 %% 1000003 %% 499 END AS maker,
        1 + i * 40503 %% 999983 %% 500 AS taker,
@@ -70,7 +70,7 @@ SELECT %(instrument_id)s, p.s + 4,
 FROM plan p
 LEFT JOIN exchange.orders o
     ON o.instrument_id = %(instrument_id)s
-   AND o.order_no = (p.i - 20000) * 2 + (p.i - 20000) / 20 + 3
+   AND p.i >= 20000 AND o.order_no = (p.i - 20000) * 2 + (p.i - 20000) / 20 + 3
 WHERE p.rests;
 
 -- :name trades

@@ -1,7 +1,8 @@
 CREATE VIEW analytics.functions AS
 SELECT p.proname::text AS function,
        pg_get_function_arguments(p.oid) AS arguments,
-       split_part(ltrim(obj_description(p.oid, 'pg_proc'), E'\n'), E'\n\n', 1) AS purpose,
+       replace(split_part(ltrim(obj_description(p.oid, 'pg_proc'), E'\n'), E'\n\n', 1), E'\n', ' ')
+           AS purpose,
        obj_description(p.oid, 'pg_proc') AS documentation
 FROM pg_proc p
 WHERE p.pronamespace = 'analytics'::regnamespace

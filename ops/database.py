@@ -58,7 +58,7 @@ def _execute(
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error).strip().splitlines()[0]
         if (error.sqlstate or "").startswith(OWN_ERRORS):
-            raise OpsError(said[:1].upper() + said[1:]) from error
+            raise OpsError(said) from error
         if isinstance(error, psycopg.errors.UndefinedFunction | psycopg.errors.InvalidSchemaName):
             raise OpsError(
                 "The database is not migrated: run `python -m ops migrate` first"

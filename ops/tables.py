@@ -21,7 +21,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(text, row))
-    Console().print(table, markup=False, highlight=False)
+    # Names are printed as they are: rich makes pictures of some (":o:") and styles of others.
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def text(cell: Any) -> str:

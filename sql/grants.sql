@@ -14,8 +14,8 @@ BEGIN
                 'load_open_orders_v1', 'read_events_v1', 'ensure_clients_v1',
                 'find_first_orders_v1', 'commit_batch_v3', 'list_instruments']),
             ('exchange_edge', ARRAY[
-                'get_orders_v1', 'get_order_trades_v1', 'get_trades_v1', 'find_first_orders_v1',
-                'list_instruments', 'list_orders_v1', 'candles_v1', 'ticker_v1',
+                'get_orders_v1', 'get_order_trades_v2', 'get_trades_v2', 'find_first_orders_v1',
+                'list_instruments', 'list_orders_v1', 'candles_v2', 'ticker_v2',
                 'get_positions_v1', 'read_changes_v1', 'read_changed_orders_v1',
                 'store_book_snapshot_v1', 'list_book_snapshots_v1', 'get_book_snapshot_v1']),
             ('exchange_jobs', ARRAY['settle_v1', 'make_partitions_v1', 'list_instruments'])

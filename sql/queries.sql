@@ -46,10 +46,10 @@ SELECT * FROM exchange.list_instruments();
 SELECT * FROM exchange.get_orders_v1(%(order_ids)s);
 
 -- :name get_order_trades
-SELECT * FROM exchange.get_order_trades_v1(%(order_id)s, %(taker_only)s);
+SELECT * FROM exchange.get_order_trades_v2(%(order_id)s, %(taker_only)s);
 
 -- :name get_trades
-SELECT * FROM exchange.get_trades_v1(%(instrument)s, %(limit)s);
+SELECT * FROM exchange.get_trades_v2(%(instrument)s, %(limit)s);
 
 -- :name list_orders
 SELECT * FROM exchange.list_orders_v1(
@@ -57,11 +57,11 @@ SELECT * FROM exchange.list_orders_v1(
     %(after_us)s, %(after_instrument_id)s, %(after_order_no)s, %(limit)s);
 
 -- :name candles
-SELECT * FROM exchange.candles_v1(
+SELECT * FROM exchange.candles_v2(
     %(instrument)s, %(from_us)s, %(to_us)s, %(interval_minutes)s, %(limit)s);
 
 -- :name ticker
-SELECT * FROM exchange.ticker_v1(%(instrument)s);
+SELECT * FROM exchange.ticker_v2(%(instrument)s);
 
 -- :name get_positions
 SELECT * FROM exchange.get_positions_v1(%(client_id)s);

@@ -2369,6 +2369,56 @@ $$;
 ALTER FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: candles_v2(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) RETURNS TABLE(start_us bigint, trade_count bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, close_ticks numeric, quantity_lots numeric, value numeric, price_sum numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_from timestamptz := from_us(p_from_us);
+    v_to timestamptz := from_us(p_to_us);
+    v_bounds record;
+BEGIN
+    SELECT * INTO v_bounds FROM trade_bounds_v1(v_instrument_id, v_from, v_to);
+    RETURN QUERY
+    WITH buckets AS (
+        SELECT date_bin(p_interval_minutes * interval '1 minute', t.traded_at,
+                        date_bin('1 day', t.traded_at, '1970-01-01 00:00:00+00')) AS start,
+               count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value,
+               sum(t.price) AS price_sum,
+               min(t.sequence) AS first_sequence, max(t.sequence) AS last_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+          AND t.traded_at >= v_from AND t.traded_at < v_to
+        GROUP BY start
+        ORDER BY start LIMIT p_limit
+    )
+    SELECT to_us(b.start), b.trade_count, trunc(f.price * 100000000), trunc(b.high * 100000000),
+           trunc(b.low * 100000000), trunc(l.price * 100000000), trunc(b.quantity * 100000000),
+           trunc(b.value * 10000000000000000), trunc(b.price_sum * 100000000)
+    FROM buckets b
+    JOIN trades f ON f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
+        AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+    JOIN trades l ON l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
+        AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
+    ORDER BY b.start;
+END
+$$;
+
+
+ALTER FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3108,6 +3158,80 @@ $$;
 ALTER FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
 
 --
+-- Name: get_order_trades_v2(text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_order orders%ROWTYPE;
+    v_range record;
+    v_end bigint;
+    v_sequences bigint[] := '{}';
+    v_found bigint[];
+    v_missing numeric;
+BEGIN
+    SELECT * INTO v_order FROM orders o WHERE o.order_id = p_order_id;
+    v_missing := v_order.filled_quantity;
+    FOR v_range IN
+        SELECT greatest(r.first_sequence, v_order.sequence + 1) AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_order.instrument_id AND r.last_sequence > v_order.sequence
+        ORDER BY r.first_sequence
+    LOOP
+        EXIT WHEN v_missing <= 0 OR p_taker_only AND v_end IS NOT NULL;
+        IF v_end IS NULL THEN
+            -- A taker's trades are the run of sequences right after its accepted event; the run
+            -- ends at the next order event, as a rule in the same range.
+            v_end := (SELECT min(e.sequence) FROM order_events e
+                      WHERE e.instrument_id = v_order.instrument_id
+                        AND e.sequence BETWEEN v_range.first AND v_range.last);
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id
+              AND t.sequence BETWEEN v_range.first AND coalesce(v_end - 1, v_range.last);
+            v_sequences := v_sequences || v_found;
+        END IF;
+        IF v_missing > 0 AND NOT p_taker_only THEN
+            SELECT array_agg(t.sequence ORDER BY t.sequence), v_missing - coalesce(sum(t.quantity), 0)
+            INTO v_found, v_missing
+            FROM trades t
+            WHERE t.instrument_id = v_order.instrument_id AND t.maker_order_no = v_order.order_no
+              AND t.sequence BETWEEN v_range.first AND v_range.last;
+            v_sequences := v_sequences || v_found;
+        END IF;
+    END LOOP;
+    IF cardinality(v_sequences) = 0 THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT t.trade_no, t.sequence, i.instrument,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+           CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+           CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+           t.taker_side::text, to_us(t.traded_at)
+    FROM trades t
+    JOIN instruments i USING (instrument_id)
+    JOIN orders maker ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+    JOIN orders taker ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+    WHERE t.instrument_id = v_order.instrument_id AND t.sequence = ANY (v_sequences)
+      AND t.sequence BETWEEN v_sequences[1] AND v_sequences[cardinality(v_sequences)]
+    ORDER BY t.sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) OWNER TO exchange_owner;
+
+--
 -- Name: get_orders_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3189,6 +3313,59 @@ $$;
 
 
 ALTER FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: get_trades_v2(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) RETURNS TABLE(trade_no bigint, sequence bigint, instrument text, price_ticks numeric, quantity_lots numeric, buy_order_id text, sell_order_id text, taker_side text, time_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_range record;
+    v_left bigint := p_limit;
+    v_count bigint;
+BEGIN
+    FOR v_range IN
+        SELECT r.instrument_id, r.first_sequence AS first, r.last_sequence AS last
+        FROM instruments i
+        JOIN shard s USING (instrument_id)
+        JOIN partition_ranges r USING (instrument_id)
+        WHERE i.instrument = p_instrument AND r.first_sequence <= s.sequence + 1
+        ORDER BY r.first_sequence DESC
+    LOOP
+        EXIT WHEN v_left <= 0;
+        RETURN QUERY
+        SELECT t.trade_no, t.sequence, p_instrument,
+               trunc(t.price * 100000000), trunc(t.quantity * 100000000),
+               CASE t.taker_side WHEN 'buy' THEN taker.order_id ELSE maker.order_id END,
+               CASE t.taker_side WHEN 'buy' THEN maker.order_id ELSE taker.order_id END,
+               t.taker_side::text, to_us(t.traded_at)
+        FROM (
+            SELECT t.* FROM trades t
+            WHERE t.instrument_id = v_range.instrument_id
+              AND t.sequence BETWEEN v_range.first AND v_range.last
+            ORDER BY t.sequence DESC LIMIT v_left
+        ) t
+        JOIN orders maker
+            ON maker.instrument_id = t.instrument_id AND maker.order_no = t.maker_order_no
+        JOIN orders taker
+            ON taker.instrument_id = t.instrument_id AND taker.order_no = t.taker_order_no
+        ORDER BY t.sequence DESC;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        v_left := v_left - v_count;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
 -- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4314,6 +4491,66 @@ $$;
 ALTER FUNCTION exchange.ticker_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
+-- Name: ticker_v2(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.ticker_v2(p_instrument text) RETURNS TABLE(last_ticks numeric, last_us bigint, open_ticks numeric, high_ticks numeric, low_ticks numeric, quantity_lots numeric, value numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+    v_since timestamptz := statement_timestamp() - interval '24 hours';
+    v_first bigint;
+    v_range record;
+BEGIN
+    IF v_instrument_id IS NULL THEN
+        RETURN;
+    END IF;
+    FOR v_range IN
+        SELECT r.first_sequence AS first, r.last_sequence AS last
+        FROM partition_ranges r
+        WHERE r.instrument_id = v_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = v_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        SELECT trunc(t.price * 100000000), to_us(t.traded_at) INTO last_ticks, last_us
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id
+          AND t.sequence BETWEEN v_range.first AND v_range.last
+        ORDER BY t.sequence DESC LIMIT 1;
+        EXIT WHEN FOUND;
+    END LOOP;
+    v_first := (SELECT b.first_sequence FROM trade_bounds_v1(v_instrument_id, v_since, 'infinity') b);
+    RETURN QUERY
+    SELECT last_ticks, last_us, trunc(f.price * 100000000), trunc(d.high * 100000000),
+           trunc(d.low * 100000000), trunc(d.quantity * 100000000),
+           trunc(d.value * 10000000000000000), d.trade_count
+    FROM (
+        SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
+               coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value,
+               min(t.sequence) AS first_sequence
+        FROM trades t
+        WHERE t.instrument_id = v_instrument_id AND t.sequence >= v_first
+          AND t.traded_at > v_since
+    ) d
+    LEFT JOIN trades f
+        ON f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
+       AND f.sequence >= v_first;
+END
+$$;
+
+
+ALTER FUNCTION exchange.ticker_v2(p_instrument text) OWNER TO exchange_owner;
+
+--
 -- Name: to_us(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4325,6 +4562,44 @@ $$;
 
 
 ALTER FUNCTION exchange.to_us(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: trade_bounds_v1(integer, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_range record;
+    v_began timestamptz;
+BEGIN
+    FOR v_range IN
+        SELECT r.first_sequence, r.last_sequence
+        FROM partition_ranges r
+        WHERE r.instrument_id = p_instrument_id
+          AND r.first_sequence <= 1 + (SELECT s.sequence FROM shard s
+                                       WHERE s.instrument_id = p_instrument_id)
+        ORDER BY r.first_sequence DESC
+    LOOP
+        v_began := (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = p_instrument_id
+                      AND t.sequence BETWEEN v_range.first_sequence AND v_range.last_sequence
+                    ORDER BY t.sequence LIMIT 1);
+        IF last_sequence IS NULL OR v_began >= p_to THEN
+            last_sequence := v_range.last_sequence;
+        END IF;
+        first_sequence := v_range.first_sequence;
+        EXIT WHEN v_began < p_from;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) OWNER TO exchange_owner;
 
 --
 -- Name: position_fold(exchange.position_state, numeric, numeric); Type: AGGREGATE; Schema: exchange; Owner: exchange_owner
@@ -4831,175 +5106,6 @@ COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by boo
 
 
 --
--- Name: ledger_entries_i0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i0 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.ledger_entries_i0 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i0_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i0_s0 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i0_s0 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i1 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.ledger_entries_i1 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i1_s0 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i1_s0 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i1_s5000000 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i1_s5000000 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i2 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.ledger_entries_i2 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i2_s0 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i2_s0 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i2_s5000000 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i2_s5000000 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i3 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.ledger_entries_i3 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i3_s0 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i3_s0 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.ledger_entries_i3_s5000000 (
-    instrument_id integer CONSTRAINT ledger_entries_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT ledger_entries_sequence_not_null1 NOT NULL,
-    kind exchange.entry_kind CONSTRAINT ledger_entries_kind_not_null1 NOT NULL,
-    posted_at timestamp with time zone CONSTRAINT ledger_entries_posted_at_not_null1 NOT NULL,
-    CONSTRAINT ledger_entries_check CHECK (((kind = 'trade'::exchange.entry_kind) = (instrument_id > 0)))
-);
-
-
-ALTER TABLE exchange.ledger_entries_i3_s5000000 OWNER TO exchange_owner;
-
---
 -- Name: order_events; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5026,189 +5132,6 @@ ALTER TABLE exchange.order_events OWNER TO exchange_owner;
 
 COMMENT ON TABLE exchange.order_events IS 'The event log but for trades: accepted and rejected carry the order''s terms, cancelled the quantity that was removed. With trades it rebuilds every book; it is also the outbox.';
 
-
---
--- Name: order_events_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i1 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.order_events_i1 OWNER TO exchange_owner;
-
---
--- Name: order_events_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i1_s0 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i1_s0 OWNER TO exchange_owner;
-
---
--- Name: order_events_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i1_s5000000 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i1_s5000000 OWNER TO exchange_owner;
-
---
--- Name: order_events_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i2 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.order_events_i2 OWNER TO exchange_owner;
-
---
--- Name: order_events_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i2_s0 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i2_s0 OWNER TO exchange_owner;
-
---
--- Name: order_events_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i2_s5000000 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i2_s5000000 OWNER TO exchange_owner;
-
---
--- Name: order_events_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i3 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.order_events_i3 OWNER TO exchange_owner;
-
---
--- Name: order_events_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i3_s0 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i3_s0 OWNER TO exchange_owner;
-
---
--- Name: order_events_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.order_events_i3_s5000000 (
-    instrument_id integer CONSTRAINT order_events_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT order_events_sequence_not_null1 NOT NULL,
-    kind exchange.event_kind CONSTRAINT order_events_kind_not_null1 NOT NULL,
-    order_no bigint CONSTRAINT order_events_order_no_not_null1 NOT NULL,
-    side exchange.side CONSTRAINT order_events_side_not_null1 NOT NULL,
-    type exchange.order_type CONSTRAINT order_events_type_not_null1 NOT NULL,
-    price numeric,
-    quantity numeric CONSTRAINT order_events_quantity_not_null1 NOT NULL,
-    reason text,
-    happened_at timestamp with time zone CONSTRAINT order_events_happened_at_not_null1 NOT NULL
-);
-
-
-ALTER TABLE exchange.order_events_i3_s5000000 OWNER TO exchange_owner;
 
 --
 -- Name: orders; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -5292,7 +5215,7 @@ CREATE TABLE exchange.postings (
     client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
     asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
     amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
+    CONSTRAINT postings_amount_check CHECK ((amount <> (0)::numeric))
 )
 PARTITION BY LIST (instrument_id);
 
@@ -5305,197 +5228,6 @@ ALTER TABLE exchange.postings OWNER TO exchange_owner;
 
 COMMENT ON TABLE exchange.postings IS 'The legs of ledger entries. A credit, positive, is received by the account; a debit, negative, is given. An account is a client''s balance in one asset. Legs 1 to 4 are a trade, 5 and 6 its taker''s fee (payer, @fees), 7 and 8 its maker''s.';
 
-
---
--- Name: postings_i0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i0 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.postings_i0 OWNER TO exchange_owner;
-
---
--- Name: postings_i0_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i0_s0 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i0_s0 OWNER TO exchange_owner;
-
---
--- Name: postings_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i1 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.postings_i1 OWNER TO exchange_owner;
-
---
--- Name: postings_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i1_s0 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i1_s0 OWNER TO exchange_owner;
-
---
--- Name: postings_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i1_s5000000 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i1_s5000000 OWNER TO exchange_owner;
-
---
--- Name: postings_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i2 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.postings_i2 OWNER TO exchange_owner;
-
---
--- Name: postings_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i2_s0 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i2_s0 OWNER TO exchange_owner;
-
---
--- Name: postings_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i2_s5000000 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i2_s5000000 OWNER TO exchange_owner;
-
---
--- Name: postings_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i3 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.postings_i3 OWNER TO exchange_owner;
-
---
--- Name: postings_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i3_s0 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i3_s0 OWNER TO exchange_owner;
-
---
--- Name: postings_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.postings_i3_s5000000 (
-    instrument_id integer CONSTRAINT postings_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT postings_sequence_not_null1 NOT NULL,
-    leg smallint CONSTRAINT postings_leg_not_null1 NOT NULL,
-    client_no bigint CONSTRAINT postings_client_no_not_null1 NOT NULL,
-    asset_id integer CONSTRAINT postings_asset_id_not_null1 NOT NULL,
-    amount numeric CONSTRAINT postings_amount_not_null1 NOT NULL,
-    CONSTRAINT postings_amount_check1 CHECK ((amount <> (0)::numeric))
-);
-
-
-ALTER TABLE exchange.postings_i3_s5000000 OWNER TO exchange_owner;
 
 --
 -- Name: settings; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -5643,10 +5375,10 @@ CREATE TABLE exchange.trades (
     taker_fee numeric DEFAULT 0 NOT NULL,
     maker_segment_id smallint DEFAULT 1 NOT NULL,
     taker_segment_id smallint DEFAULT 1 NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
+    CONSTRAINT trades_check CHECK ((maker_order_no < taker_order_no)),
+    CONSTRAINT trades_price_check CHECK ((price > (0)::numeric)),
+    CONSTRAINT trades_quantity_check CHECK ((quantity > (0)::numeric)),
+    CONSTRAINT trades_trade_no_check CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
 )
 PARTITION BY LIST (instrument_id);
 
@@ -5658,550 +5390,6 @@ ALTER TABLE exchange.trades OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.trades IS 'Each match of a maker and a taker. A trade is an event: together with order_events its sequences are gapless per instrument. A taker''s trades follow its accepted event. Fees are in the quote asset, positive when the side pays; segments are those at the time of the trade.';
-
-
---
--- Name: trades_i1; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i1 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.trades_i1 OWNER TO exchange_owner;
-
---
--- Name: trades_i1_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i1_s0 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i1_s0 OWNER TO exchange_owner;
-
---
--- Name: trades_i1_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i1_s5000000 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i1_s5000000 OWNER TO exchange_owner;
-
---
--- Name: trades_i2; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i2 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.trades_i2 OWNER TO exchange_owner;
-
---
--- Name: trades_i2_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i2_s0 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i2_s0 OWNER TO exchange_owner;
-
---
--- Name: trades_i2_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i2_s5000000 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i2_s5000000 OWNER TO exchange_owner;
-
---
--- Name: trades_i3; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i3 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-)
-PARTITION BY RANGE (sequence);
-
-
-ALTER TABLE exchange.trades_i3 OWNER TO exchange_owner;
-
---
--- Name: trades_i3_s0; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i3_s0 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i3_s0 OWNER TO exchange_owner;
-
---
--- Name: trades_i3_s5000000; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.trades_i3_s5000000 (
-    instrument_id integer CONSTRAINT trades_instrument_id_not_null1 NOT NULL,
-    sequence bigint CONSTRAINT trades_sequence_not_null1 NOT NULL,
-    trade_no bigint CONSTRAINT trades_trade_no_not_null1 NOT NULL,
-    price numeric CONSTRAINT trades_price_not_null1 NOT NULL,
-    quantity numeric CONSTRAINT trades_quantity_not_null1 NOT NULL,
-    taker_side exchange.side CONSTRAINT trades_taker_side_not_null1 NOT NULL,
-    maker_order_no bigint CONSTRAINT trades_maker_order_no_not_null1 NOT NULL,
-    taker_order_no bigint CONSTRAINT trades_taker_order_no_not_null1 NOT NULL,
-    maker_client_no bigint CONSTRAINT trades_maker_client_no_not_null1 NOT NULL,
-    taker_client_no bigint CONSTRAINT trades_taker_client_no_not_null1 NOT NULL,
-    traded_at timestamp with time zone CONSTRAINT trades_traded_at_not_null1 NOT NULL,
-    maker_fee numeric DEFAULT 0 CONSTRAINT trades_maker_fee_not_null NOT NULL,
-    taker_fee numeric DEFAULT 0 CONSTRAINT trades_taker_fee_not_null NOT NULL,
-    maker_segment_id smallint DEFAULT 1 CONSTRAINT trades_maker_segment_id_not_null NOT NULL,
-    taker_segment_id smallint DEFAULT 1 CONSTRAINT trades_taker_segment_id_not_null NOT NULL,
-    CONSTRAINT trades_check1 CHECK ((maker_order_no < taker_order_no)),
-    CONSTRAINT trades_price_check1 CHECK ((price > (0)::numeric)),
-    CONSTRAINT trades_quantity_check1 CHECK ((quantity > (0)::numeric)),
-    CONSTRAINT trades_trade_no_check1 CHECK (((trade_no >= 1) AND (trade_no <= '9007199254740991'::bigint)))
-);
-
-
-ALTER TABLE exchange.trades_i3_s5000000 OWNER TO exchange_owner;
-
---
--- Name: ledger_entries_i0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i0 FOR VALUES IN (0);
-
-
---
--- Name: ledger_entries_i0_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i0 ATTACH PARTITION exchange.ledger_entries_i0_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: ledger_entries_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i1 FOR VALUES IN (1);
-
-
---
--- Name: ledger_entries_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i1 ATTACH PARTITION exchange.ledger_entries_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: ledger_entries_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i1 ATTACH PARTITION exchange.ledger_entries_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: ledger_entries_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i2 FOR VALUES IN (2);
-
-
---
--- Name: ledger_entries_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i2 ATTACH PARTITION exchange.ledger_entries_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: ledger_entries_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i2 ATTACH PARTITION exchange.ledger_entries_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: ledger_entries_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries ATTACH PARTITION exchange.ledger_entries_i3 FOR VALUES IN (3);
-
-
---
--- Name: ledger_entries_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i3 ATTACH PARTITION exchange.ledger_entries_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: ledger_entries_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i3 ATTACH PARTITION exchange.ledger_entries_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: order_events_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i1 FOR VALUES IN (1);
-
-
---
--- Name: order_events_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i1 ATTACH PARTITION exchange.order_events_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: order_events_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i1 ATTACH PARTITION exchange.order_events_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: order_events_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i2 FOR VALUES IN (2);
-
-
---
--- Name: order_events_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i2 ATTACH PARTITION exchange.order_events_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: order_events_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i2 ATTACH PARTITION exchange.order_events_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: order_events_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events ATTACH PARTITION exchange.order_events_i3 FOR VALUES IN (3);
-
-
---
--- Name: order_events_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i3 ATTACH PARTITION exchange.order_events_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: order_events_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i3 ATTACH PARTITION exchange.order_events_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: postings_i0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i0 FOR VALUES IN (0);
-
-
---
--- Name: postings_i0_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i0 ATTACH PARTITION exchange.postings_i0_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: postings_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i1 FOR VALUES IN (1);
-
-
---
--- Name: postings_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i1 ATTACH PARTITION exchange.postings_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: postings_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i1 ATTACH PARTITION exchange.postings_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: postings_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i2 FOR VALUES IN (2);
-
-
---
--- Name: postings_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i2 ATTACH PARTITION exchange.postings_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: postings_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i2 ATTACH PARTITION exchange.postings_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: postings_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings ATTACH PARTITION exchange.postings_i3 FOR VALUES IN (3);
-
-
---
--- Name: postings_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i3 ATTACH PARTITION exchange.postings_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: postings_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i3 ATTACH PARTITION exchange.postings_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: trades_i1; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i1 FOR VALUES IN (1);
-
-
---
--- Name: trades_i1_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i1 ATTACH PARTITION exchange.trades_i1_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: trades_i1_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i1 ATTACH PARTITION exchange.trades_i1_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: trades_i2; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i2 FOR VALUES IN (2);
-
-
---
--- Name: trades_i2_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i2 ATTACH PARTITION exchange.trades_i2_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: trades_i2_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i2 ATTACH PARTITION exchange.trades_i2_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
-
-
---
--- Name: trades_i3; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades ATTACH PARTITION exchange.trades_i3 FOR VALUES IN (3);
-
-
---
--- Name: trades_i3_s0; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i3 ATTACH PARTITION exchange.trades_i3_s0 FOR VALUES FROM ('0') TO ('5000000');
-
-
---
--- Name: trades_i3_s5000000; Type: TABLE ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i3 ATTACH PARTITION exchange.trades_i3_s5000000 FOR VALUES FROM ('5000000') TO ('10000000');
 
 
 --
@@ -6373,171 +5561,11 @@ ALTER TABLE ONLY exchange.ledger_entries
 
 
 --
--- Name: ledger_entries_i0 ledger_entries_i0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i0
-    ADD CONSTRAINT ledger_entries_i0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i0_s0 ledger_entries_i0_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i0_s0
-    ADD CONSTRAINT ledger_entries_i0_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i1 ledger_entries_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i1
-    ADD CONSTRAINT ledger_entries_i1_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i1_s0 ledger_entries_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i1_s0
-    ADD CONSTRAINT ledger_entries_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i1_s5000000 ledger_entries_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i1_s5000000
-    ADD CONSTRAINT ledger_entries_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i2 ledger_entries_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i2
-    ADD CONSTRAINT ledger_entries_i2_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i2_s0 ledger_entries_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i2_s0
-    ADD CONSTRAINT ledger_entries_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i2_s5000000 ledger_entries_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i2_s5000000
-    ADD CONSTRAINT ledger_entries_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i3 ledger_entries_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i3
-    ADD CONSTRAINT ledger_entries_i3_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i3_s0 ledger_entries_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i3_s0
-    ADD CONSTRAINT ledger_entries_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: ledger_entries_i3_s5000000 ledger_entries_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.ledger_entries_i3_s5000000
-    ADD CONSTRAINT ledger_entries_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
 -- Name: order_events order_events_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
 ALTER TABLE ONLY exchange.order_events
     ADD CONSTRAINT order_events_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i1 order_events_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i1
-    ADD CONSTRAINT order_events_i1_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i1_s0 order_events_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i1_s0
-    ADD CONSTRAINT order_events_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i1_s5000000 order_events_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i1_s5000000
-    ADD CONSTRAINT order_events_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i2 order_events_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i2
-    ADD CONSTRAINT order_events_i2_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i2_s0 order_events_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i2_s0
-    ADD CONSTRAINT order_events_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i2_s5000000 order_events_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i2_s5000000
-    ADD CONSTRAINT order_events_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i3 order_events_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i3
-    ADD CONSTRAINT order_events_i3_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i3_s0 order_events_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i3_s0
-    ADD CONSTRAINT order_events_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: order_events_i3_s5000000 order_events_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.order_events_i3_s5000000
-    ADD CONSTRAINT order_events_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
 
 
 --
@@ -6578,94 +5606,6 @@ ALTER TABLE ONLY exchange.positions
 
 ALTER TABLE ONLY exchange.postings
     ADD CONSTRAINT postings_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i0 postings_i0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i0
-    ADD CONSTRAINT postings_i0_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i0_s0 postings_i0_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i0_s0
-    ADD CONSTRAINT postings_i0_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i1 postings_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i1
-    ADD CONSTRAINT postings_i1_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i1_s0 postings_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i1_s0
-    ADD CONSTRAINT postings_i1_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i1_s5000000 postings_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i1_s5000000
-    ADD CONSTRAINT postings_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i2 postings_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i2
-    ADD CONSTRAINT postings_i2_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i2_s0 postings_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i2_s0
-    ADD CONSTRAINT postings_i2_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i2_s5000000 postings_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i2_s5000000
-    ADD CONSTRAINT postings_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i3 postings_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i3
-    ADD CONSTRAINT postings_i3_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i3_s0 postings_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i3_s0
-    ADD CONSTRAINT postings_i3_s0_pkey PRIMARY KEY (instrument_id, sequence, leg);
-
-
---
--- Name: postings_i3_s5000000 postings_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.postings_i3_s5000000
-    ADD CONSTRAINT postings_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence, leg);
 
 
 --
@@ -6733,78 +5673,6 @@ ALTER TABLE ONLY exchange.trades
 
 
 --
--- Name: trades_i1 trades_i1_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i1
-    ADD CONSTRAINT trades_i1_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i1_s0 trades_i1_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i1_s0
-    ADD CONSTRAINT trades_i1_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i1_s5000000 trades_i1_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i1_s5000000
-    ADD CONSTRAINT trades_i1_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i2 trades_i2_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i2
-    ADD CONSTRAINT trades_i2_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i2_s0 trades_i2_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i2_s0
-    ADD CONSTRAINT trades_i2_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i2_s5000000 trades_i2_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i2_s5000000
-    ADD CONSTRAINT trades_i2_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i3 trades_i3_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i3
-    ADD CONSTRAINT trades_i3_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i3_s0 trades_i3_s0_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i3_s0
-    ADD CONSTRAINT trades_i3_s0_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
--- Name: trades_i3_s5000000 trades_i3_s5000000_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
---
-
-ALTER TABLE ONLY exchange.trades_i3_s5000000
-    ADD CONSTRAINT trades_i3_s5000000_pkey PRIMARY KEY (instrument_id, sequence);
-
-
---
 -- Name: house_entries_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6840,45 +5708,10 @@ CREATE INDEX orders_resting_price ON exchange.orders USING btree (instrument_id,
 
 
 --
--- Name: postings_i0_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX postings_i0_client ON ONLY exchange.postings_i0 USING btree (client_no, sequence);
-
-
---
--- Name: postings_i0_s0_client_no_sequence_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX postings_i0_s0_client_no_sequence_idx ON exchange.postings_i0_s0 USING btree (client_no, sequence);
-
-
---
 -- Name: trades_maker; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE INDEX trades_maker ON ONLY exchange.trades USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i1_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i1 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_time ON ONLY exchange.trades USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i1_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_instrument_id_traded_at_idx ON ONLY exchange.trades_i1 USING btree (instrument_id, traded_at);
 
 
 --
@@ -6889,34 +5722,6 @@ CREATE INDEX trades_maker_client ON ONLY exchange.trades USING btree (maker_clie
 
 
 --
--- Name: trades_i1_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_maker_client_no_traded_at_idx ON ONLY exchange.trades_i1 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i1_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s0_instrument_id_maker_order_no_idx ON exchange.trades_i1_s0 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i1_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s0_instrument_id_traded_at_idx ON exchange.trades_i1_s0 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i1_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s0_maker_client_no_traded_at_idx ON exchange.trades_i1_s0 USING btree (maker_client_no, traded_at);
-
-
---
 -- Name: trades_taker_client; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6924,752 +5729,10 @@ CREATE INDEX trades_taker_client ON ONLY exchange.trades USING btree (taker_clie
 
 
 --
--- Name: trades_i1_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
+-- Name: trades_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE INDEX trades_i1_taker_client_no_traded_at_idx ON ONLY exchange.trades_i1 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i1_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s0_taker_client_no_traded_at_idx ON exchange.trades_i1_s0 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i1_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i1_s5000000 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i1_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s5000000_instrument_id_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i1_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i1_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i1_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i1_s5000000 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i2_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i2 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i2_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_instrument_id_traded_at_idx ON ONLY exchange.trades_i2 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i2_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_maker_client_no_traded_at_idx ON ONLY exchange.trades_i2 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i2_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s0_instrument_id_maker_order_no_idx ON exchange.trades_i2_s0 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i2_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s0_instrument_id_traded_at_idx ON exchange.trades_i2_s0 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i2_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s0_maker_client_no_traded_at_idx ON exchange.trades_i2_s0 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i2_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_taker_client_no_traded_at_idx ON ONLY exchange.trades_i2 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i2_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s0_taker_client_no_traded_at_idx ON exchange.trades_i2_s0 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i2_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i2_s5000000 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i2_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s5000000_instrument_id_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i2_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i2_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i2_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i2_s5000000 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i3_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_instrument_id_maker_order_no_idx ON ONLY exchange.trades_i3 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i3_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_instrument_id_traded_at_idx ON ONLY exchange.trades_i3 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i3_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_maker_client_no_traded_at_idx ON ONLY exchange.trades_i3 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i3_s0_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s0_instrument_id_maker_order_no_idx ON exchange.trades_i3_s0 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i3_s0_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s0_instrument_id_traded_at_idx ON exchange.trades_i3_s0 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i3_s0_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s0_maker_client_no_traded_at_idx ON exchange.trades_i3_s0 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i3_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_taker_client_no_traded_at_idx ON ONLY exchange.trades_i3 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i3_s0_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s0_taker_client_no_traded_at_idx ON exchange.trades_i3_s0 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: trades_i3_s5000000_instrument_id_maker_order_no_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s5000000_instrument_id_maker_order_no_idx ON exchange.trades_i3_s5000000 USING btree (instrument_id, maker_order_no);
-
-
---
--- Name: trades_i3_s5000000_instrument_id_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s5000000_instrument_id_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (instrument_id, traded_at);
-
-
---
--- Name: trades_i3_s5000000_maker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s5000000_maker_client_no_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (maker_client_no, traded_at);
-
-
---
--- Name: trades_i3_s5000000_taker_client_no_traded_at_idx; Type: INDEX; Schema: exchange; Owner: exchange_owner
---
-
-CREATE INDEX trades_i3_s5000000_taker_client_no_traded_at_idx ON exchange.trades_i3_s5000000 USING btree (taker_client_no, traded_at);
-
-
---
--- Name: ledger_entries_i0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i0_pkey;
-
-
---
--- Name: ledger_entries_i0_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i0_pkey ATTACH PARTITION exchange.ledger_entries_i0_s0_pkey;
-
-
---
--- Name: ledger_entries_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i1_pkey;
-
-
---
--- Name: ledger_entries_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i1_pkey ATTACH PARTITION exchange.ledger_entries_i1_s0_pkey;
-
-
---
--- Name: ledger_entries_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i1_pkey ATTACH PARTITION exchange.ledger_entries_i1_s5000000_pkey;
-
-
---
--- Name: ledger_entries_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i2_pkey;
-
-
---
--- Name: ledger_entries_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i2_pkey ATTACH PARTITION exchange.ledger_entries_i2_s0_pkey;
-
-
---
--- Name: ledger_entries_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i2_pkey ATTACH PARTITION exchange.ledger_entries_i2_s5000000_pkey;
-
-
---
--- Name: ledger_entries_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_pkey ATTACH PARTITION exchange.ledger_entries_i3_pkey;
-
-
---
--- Name: ledger_entries_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i3_pkey ATTACH PARTITION exchange.ledger_entries_i3_s0_pkey;
-
-
---
--- Name: ledger_entries_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.ledger_entries_i3_pkey ATTACH PARTITION exchange.ledger_entries_i3_s5000000_pkey;
-
-
---
--- Name: order_events_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i1_pkey;
-
-
---
--- Name: order_events_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i1_pkey ATTACH PARTITION exchange.order_events_i1_s0_pkey;
-
-
---
--- Name: order_events_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i1_pkey ATTACH PARTITION exchange.order_events_i1_s5000000_pkey;
-
-
---
--- Name: order_events_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i2_pkey;
-
-
---
--- Name: order_events_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i2_pkey ATTACH PARTITION exchange.order_events_i2_s0_pkey;
-
-
---
--- Name: order_events_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i2_pkey ATTACH PARTITION exchange.order_events_i2_s5000000_pkey;
-
-
---
--- Name: order_events_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_pkey ATTACH PARTITION exchange.order_events_i3_pkey;
-
-
---
--- Name: order_events_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i3_pkey ATTACH PARTITION exchange.order_events_i3_s0_pkey;
-
-
---
--- Name: order_events_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.order_events_i3_pkey ATTACH PARTITION exchange.order_events_i3_s5000000_pkey;
-
-
---
--- Name: postings_i0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i0_pkey;
-
-
---
--- Name: postings_i0_s0_client_no_sequence_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i0_client ATTACH PARTITION exchange.postings_i0_s0_client_no_sequence_idx;
-
-
---
--- Name: postings_i0_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i0_pkey ATTACH PARTITION exchange.postings_i0_s0_pkey;
-
-
---
--- Name: postings_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i1_pkey;
-
-
---
--- Name: postings_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i1_pkey ATTACH PARTITION exchange.postings_i1_s0_pkey;
-
-
---
--- Name: postings_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i1_pkey ATTACH PARTITION exchange.postings_i1_s5000000_pkey;
-
-
---
--- Name: postings_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i2_pkey;
-
-
---
--- Name: postings_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i2_pkey ATTACH PARTITION exchange.postings_i2_s0_pkey;
-
-
---
--- Name: postings_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i2_pkey ATTACH PARTITION exchange.postings_i2_s5000000_pkey;
-
-
---
--- Name: postings_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_pkey ATTACH PARTITION exchange.postings_i3_pkey;
-
-
---
--- Name: postings_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i3_pkey ATTACH PARTITION exchange.postings_i3_s0_pkey;
-
-
---
--- Name: postings_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.postings_i3_pkey ATTACH PARTITION exchange.postings_i3_s5000000_pkey;
-
-
---
--- Name: trades_i1_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i1_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i1_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i1_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i1_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i1_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i1_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i1_pkey;
-
-
---
--- Name: trades_i1_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i1_s0_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i1_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i1_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i1_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_pkey ATTACH PARTITION exchange.trades_i1_s0_pkey;
-
-
---
--- Name: trades_i1_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s0_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i1_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i1_s5000000_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i1_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i1_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i1_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_pkey ATTACH PARTITION exchange.trades_i1_s5000000_pkey;
-
-
---
--- Name: trades_i1_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i1_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i1_s5000000_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i1_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i1_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i2_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i2_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i2_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i2_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i2_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i2_pkey;
-
-
---
--- Name: trades_i2_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i2_s0_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i2_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i2_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_pkey ATTACH PARTITION exchange.trades_i2_s0_pkey;
-
-
---
--- Name: trades_i2_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s0_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i2_s5000000_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i2_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i2_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_pkey ATTACH PARTITION exchange.trades_i2_s5000000_pkey;
-
-
---
--- Name: trades_i2_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i2_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i2_s5000000_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i2_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i2_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker ATTACH PARTITION exchange.trades_i3_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i3_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_time ATTACH PARTITION exchange.trades_i3_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i3_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_maker_client ATTACH PARTITION exchange.trades_i3_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_pkey ATTACH PARTITION exchange.trades_i3_pkey;
-
-
---
--- Name: trades_i3_s0_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i3_s0_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i3_s0_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i3_s0_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_s0_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_pkey ATTACH PARTITION exchange.trades_i3_s0_pkey;
-
-
---
--- Name: trades_i3_s0_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s0_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_s5000000_instrument_id_maker_order_no_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_instrument_id_maker_order_no_idx ATTACH PARTITION exchange.trades_i3_s5000000_instrument_id_maker_order_no_idx;
-
-
---
--- Name: trades_i3_s5000000_instrument_id_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_instrument_id_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_instrument_id_traded_at_idx;
-
-
---
--- Name: trades_i3_s5000000_maker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_maker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_maker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_s5000000_pkey; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_pkey ATTACH PARTITION exchange.trades_i3_s5000000_pkey;
-
-
---
--- Name: trades_i3_s5000000_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_i3_taker_client_no_traded_at_idx ATTACH PARTITION exchange.trades_i3_s5000000_taker_client_no_traded_at_idx;
-
-
---
--- Name: trades_i3_taker_client_no_traded_at_idx; Type: INDEX ATTACH; Schema: exchange; Owner: exchange_owner
---
-
-ALTER INDEX exchange.trades_taker_client ATTACH PARTITION exchange.trades_i3_taker_client_no_traded_at_idx;
+CREATE INDEX trades_time ON ONLY exchange.trades USING btree (instrument_id, traded_at);
 
 
 --
@@ -7701,83 +5764,6 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledge
 
 
 --
--- Name: ledger_entries_i0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i0_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i0_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: ledger_entries_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.ledger_entries_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
 -- Name: order_events append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7785,150 +5771,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order
 
 
 --
--- Name: order_events_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: order_events_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.order_events_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
 -- Name: postings append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i0_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i0_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: postings_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.postings_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
 
 
 --
@@ -7960,69 +5806,6 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trade
 
 
 --
--- Name: trades_i1 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i1_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i1_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i1_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i2 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i2_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i2_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i2_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i3 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i3_s0 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3_s0 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
--- Name: trades_i3_s5000000 append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.trades_i3_s5000000 FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
-
-
---
 -- Name: ledger_entries balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8030,164 +5813,10 @@ CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries REFERENCING NEW 
 
 
 --
--- Name: ledger_entries_i0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i0_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i0_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i1 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i1_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i1_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i1_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i2 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i2_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i2_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i2_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i3 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i3_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
--- Name: ledger_entries_i3_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.ledger_entries_i3_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_entries_v1();
-
-
---
 -- Name: postings balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
 CREATE TRIGGER balanced AFTER INSERT ON exchange.postings REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i0_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i0_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i1 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i1_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i1_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i1_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i2 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i2_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i2_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i2_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i3 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i3_s0 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3_s0 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
-
-
---
--- Name: postings_i3_s5000000 balanced; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TRIGGER balanced AFTER INSERT ON exchange.postings_i3_s5000000 REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION exchange.check_postings_v1();
 
 
 --
@@ -8536,7 +6165,14 @@ REVOKE ALL ON FUNCTION exchange.book_totals_v1(w exchange.book_window) FROM PUBL
 --
 
 REVOKE ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) TO exchange_edge;
 
 
 --
@@ -8662,7 +6298,14 @@ GRANT ALL ON FUNCTION exchange.get_book_snapshot_v1(p_snapshot_id bigint) TO exc
 --
 
 REVOKE ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_order_trades_v1(p_order_id text, p_taker_only boolean) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_order_trades_v2(p_order_id text, p_taker_only boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boolean) TO exchange_edge;
 
 
 --
@@ -8686,7 +6329,14 @@ GRANT ALL ON FUNCTION exchange.get_positions_v1(p_client_id text) TO exchange_ed
 --
 
 REVOKE ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.get_trades_v1(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION get_trades_v2(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) TO exchange_edge;
 
 
 --
@@ -8904,7 +6554,14 @@ GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p
 --
 
 REVOKE ALL ON FUNCTION exchange.ticker_v1(p_instrument text) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION ticker_v2(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.ticker_v2(p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.ticker_v2(p_instrument text) TO exchange_edge;
 
 
 --
@@ -8912,6 +6569,13 @@ GRANT ALL ON FUNCTION exchange.ticker_v1(p_instrument text) TO exchange_edge;
 --
 
 REVOKE ALL ON FUNCTION exchange.to_us(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) FROM PUBLIC;
 
 
 --

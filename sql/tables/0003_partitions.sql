@@ -65,6 +65,11 @@ ALTER TABLE exchange.ledger_entries RENAME TO ledger_entries_0002;
 ALTER INDEX exchange.ledger_entries_pkey RENAME TO ledger_entries_0002_pkey;
 ALTER TABLE exchange.postings RENAME TO postings_0002;
 ALTER INDEX exchange.postings_pkey RENAME TO postings_0002_pkey;
+-- Their names are wanted, and the tables will go.
+ALTER TABLE exchange.trades_0002
+    DROP CONSTRAINT trades_trade_no_check, DROP CONSTRAINT trades_price_check,
+    DROP CONSTRAINT trades_quantity_check, DROP CONSTRAINT trades_check;
+ALTER TABLE exchange.postings_0002 DROP CONSTRAINT postings_amount_check;
 
 CREATE TABLE exchange.trades (
     instrument_id integer NOT NULL,

@@ -24,7 +24,24 @@ SOLD_TOO_LOW = (
     + TRADE
 )
 
+RUN = (
+    "INSERT INTO exchange.settlement_runs (day, settled_at, actor, clients)"
+    " VALUES ('2024-05-01', now(), 'me', 0);"
+)
+BOUNDS = "INSERT INTO exchange.settlement_bounds VALUES ('2024-05-01', 1, {}, {});"
+
 TAMPERINGS = {
+    "entries_have_postings": "INSERT INTO exchange.ledger_entries VALUES (1, 1, 'trade', now())",
+    "fees_are_their_trades": TRADE
+    + "INSERT INTO exchange.postings VALUES (1, 3, 6, -2, 2, 5), (1, 3, 5, 2, 2, -5)",
+    "house_entries_are_entered": "UPDATE exchange.house_book SET sequence = 1",
+    "settlement_sums_to_zero": "INSERT INTO exchange.balances VALUES (-3, 1, 0, 5)",
+    "settlements_follow_on": RUN + BOUNDS.format(1, 2),
+    "settlements_are_their_trades": RUN
+    + BOUNDS.format(0, 1)
+    + "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5), (1, 1, 2, 2, 1, -5)",
+    "closing_balances_are_their_postings": RUN
+    + "INSERT INTO exchange.closing_balances VALUES ('2024-05-01', 1, 1, 5)",
     "entries_balance": "INSERT INTO exchange.postings VALUES (1, 1, 1, 1, 1, 5)",
     "assets_sum_to_zero": "INSERT INTO exchange.balances VALUES (1, 1, 1, 5)",
     "positions_sum_to_zero": POSITION.format(5, 0, 0),

@@ -35,6 +35,10 @@ _BY_SQLSTATE: dict[str, type[AdapterError]] = {
     "EX001": Fenced,
     "EX002": Stale,
     "EX003": DataRejected,
+    "EX005": DataRejected,  # an argument is unusable
+    "EX006": DataRejected,  # a key was used with other terms
+    "EX007": DataRejected,  # a withdrawal is not covered
+    "EX008": DataRejected,  # a day cannot be settled
     "40001": Contended,
     "40P01": Contended,
     # Cancelled by statement_timeout, which never strikes once a commit has begun.

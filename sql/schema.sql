@@ -398,7 +398,7 @@ BEGIN
            trim_scale(c.close_ticks * 0.00000001), trim_scale(c.quantity_lots * 0.00000001),
            trim_scale(c.value * 0.0000000000000001),
            divide_half_even(c.value * 0.00000001, c.quantity_lots), c.trade_count
-    FROM candles_v1(
+    FROM candles_v2(
         p_instrument, to_us(greatest(p_from, '1970-01-01 00:00:00+00')),
         to_us(least(p_to, '9999-01-01 00:00:00+00')), v_minutes::integer, 2147483647) c;
 END
@@ -1162,7 +1162,7 @@ BEGIN
            trim_scale((t.last_ticks - t.open_ticks) * 0.00000001),
            divide_half_even((t.last_ticks - t.open_ticks) * 100, t.open_ticks), t.trade_count
     FROM instruments i
-    CROSS JOIN LATERAL ticker_v1(i.instrument) t
+    CROSS JOIN LATERAL ticker_v2(i.instrument) t
     LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'buy') b ON true
     LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'sell') a ON true
     WHERE p_instrument IS NULL OR i.instrument = p_instrument

@@ -1,4 +1,4 @@
--- The intervals are those of the HTTP API: exchange.candles_v1 makes both.
+-- The intervals are those of the HTTP API: exchange.candles_v2 makes both.
 CREATE FUNCTION analytics.candles(
     p_instrument text,
     p_from timestamptz DEFAULT now() - interval '24 hours', p_to timestamptz DEFAULT now(),
@@ -24,7 +24,7 @@ BEGIN
            trim_scale(c.close_ticks * 0.00000001), trim_scale(c.quantity_lots * 0.00000001),
            trim_scale(c.value * 0.0000000000000001),
            divide_half_even(c.value * 0.00000001, c.quantity_lots), c.trade_count
-    FROM candles_v1(
+    FROM candles_v2(
         p_instrument, to_us(greatest(p_from, '1970-01-01 00:00:00+00')),
         to_us(least(p_to, '9999-01-01 00:00:00+00')), v_minutes::integer, 2147483647) c;
 END

@@ -20,7 +20,7 @@ BEGIN
            trim_scale((t.last_ticks - t.open_ticks) * 0.00000001),
            divide_half_even((t.last_ticks - t.open_ticks) * 100, t.open_ticks), t.trade_count
     FROM instruments i
-    CROSS JOIN LATERAL ticker_v1(i.instrument) t
+    CROSS JOIN LATERAL ticker_v2(i.instrument) t
     LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'buy') b ON true
     LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'sell') a ON true
     WHERE p_instrument IS NULL OR i.instrument = p_instrument

@@ -1,5 +1,5 @@
--- A long, consistent history, made by SQL alone: verify() finds nothing wrong with it.
---
+-- A long history, made by SQL alone. verify() finds nothing wrong with it but that its settlements
+-- discharge nothing: they are there for what they close with.
 -- Every trade is three events: a maker's order, a taker's order, their trade. Every twentieth is
 -- followed by an order that stays in the book, and by the cancel of the one that was put there
 -- 1,000 such orders ago. Prices and clients come from multiplicative hashes of the trade's number:

@@ -2403,14 +2403,18 @@ BEGIN
         GROUP BY start
         ORDER BY start LIMIT p_limit
     )
-    SELECT to_us(b.start), b.trade_count, trunc(f.price * 100000000), trunc(b.high * 100000000),
-           trunc(b.low * 100000000), trunc(l.price * 100000000), trunc(b.quantity * 100000000),
-           trunc(b.value * 10000000000000000), trunc(b.price_sum * 100000000)
+    SELECT to_us(b.start), b.trade_count,
+           -- Not as joins: without statistics those may look each up by the bounds alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
+              AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.high * 100000000), trunc(b.low * 100000000),
+           (SELECT trunc(l.price * 100000000) FROM trades l
+            WHERE l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
+              AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.quantity * 100000000), trunc(b.value * 10000000000000000),
+           trunc(b.price_sum * 100000000)
     FROM buckets b
-    JOIN trades f ON f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
-        AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
-    JOIN trades l ON l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
-        AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
     ORDER BY b.start;
 END
 $$;
@@ -3167,6 +3171,7 @@ CREATE FUNCTION exchange.get_order_trades_v2(p_order_id text, p_taker_only boole
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET enable_material TO 'off'
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 #variable_conflict use_column
@@ -3324,6 +3329,7 @@ CREATE FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) RETUR
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET enable_material TO 'off'
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 #variable_conflict use_column
@@ -4529,8 +4535,12 @@ BEGIN
     END LOOP;
     v_first := (SELECT b.first_sequence FROM trade_bounds_v1(v_instrument_id, v_since, 'infinity') b);
     RETURN QUERY
-    SELECT last_ticks, last_us, trunc(f.price * 100000000), trunc(d.high * 100000000),
-           trunc(d.low * 100000000), trunc(d.quantity * 100000000),
+    SELECT last_ticks, last_us,
+           -- Not as a join: without statistics that may look for it by the bound alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
+              AND f.sequence >= v_first),
+           trunc(d.high * 100000000), trunc(d.low * 100000000), trunc(d.quantity * 100000000),
            trunc(d.value * 10000000000000000), d.trade_count
     FROM (
         SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
@@ -4540,10 +4550,7 @@ BEGIN
         FROM trades t
         WHERE t.instrument_id = v_instrument_id AND t.sequence >= v_first
           AND t.traded_at > v_since
-    ) d
-    LEFT JOIN trades f
-        ON f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
-       AND f.sequence >= v_first;
+    ) d;
 END
 $$;
 

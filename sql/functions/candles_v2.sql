@@ -40,14 +40,18 @@ BEGIN
         GROUP BY start
         ORDER BY start LIMIT p_limit
     )
-    SELECT to_us(b.start), b.trade_count, trunc(f.price * 100000000), trunc(b.high * 100000000),
-           trunc(b.low * 100000000), trunc(l.price * 100000000), trunc(b.quantity * 100000000),
-           trunc(b.value * 10000000000000000), trunc(b.price_sum * 100000000)
+    SELECT to_us(b.start), b.trade_count,
+           -- Not as joins: without statistics those may look each up by the bounds alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
+              AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.high * 100000000), trunc(b.low * 100000000),
+           (SELECT trunc(l.price * 100000000) FROM trades l
+            WHERE l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
+              AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence),
+           trunc(b.quantity * 100000000), trunc(b.value * 10000000000000000),
+           trunc(b.price_sum * 100000000)
     FROM buckets b
-    JOIN trades f ON f.instrument_id = v_instrument_id AND f.sequence = b.first_sequence
-        AND f.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
-    JOIN trades l ON l.instrument_id = v_instrument_id AND l.sequence = b.last_sequence
-        AND l.sequence BETWEEN v_bounds.first_sequence AND v_bounds.last_sequence
     ORDER BY b.start;
 END
 $$;

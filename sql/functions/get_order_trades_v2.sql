@@ -10,7 +10,9 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = exchange, pg_temp
+-- Each row by index: without statistics a kept copy of a whole range can look cheaper.
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_material = off
 SET plan_cache_mode = force_custom_plan AS $$
 #variable_conflict use_column
 DECLARE

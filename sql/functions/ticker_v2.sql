@@ -38,8 +38,12 @@ BEGIN
     END LOOP;
     v_first := (SELECT b.first_sequence FROM trade_bounds_v1(v_instrument_id, v_since, 'infinity') b);
     RETURN QUERY
-    SELECT last_ticks, last_us, trunc(f.price * 100000000), trunc(d.high * 100000000),
-           trunc(d.low * 100000000), trunc(d.quantity * 100000000),
+    SELECT last_ticks, last_us,
+           -- Not as a join: without statistics that may look for it by the bound alone.
+           (SELECT trunc(f.price * 100000000) FROM trades f
+            WHERE f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
+              AND f.sequence >= v_first),
+           trunc(d.high * 100000000), trunc(d.low * 100000000), trunc(d.quantity * 100000000),
            trunc(d.value * 10000000000000000), d.trade_count
     FROM (
         SELECT count(*) AS trade_count, max(t.price) AS high, min(t.price) AS low,
@@ -49,9 +53,6 @@ BEGIN
         FROM trades t
         WHERE t.instrument_id = v_instrument_id AND t.sequence >= v_first
           AND t.traded_at > v_since
-    ) d
-    LEFT JOIN trades f
-        ON f.instrument_id = v_instrument_id AND f.sequence = d.first_sequence
-       AND f.sequence >= v_first;
+    ) d;
 END
 $$;

@@ -30,6 +30,8 @@ def run() -> None:
         execute(sql.query("assume_role"), {"role": "exchange_owner"})
         context.configure(connection=connection, version_table_schema="exchange")
         context.run_migrations()
+        if sql.HEAD in context.get_context().get_current_heads():
+            execute(sql.verify_script())
         execute(sql.script("grants.sql"))
 
 

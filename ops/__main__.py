@@ -15,6 +15,8 @@ COMMANDS = {
     "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),
     "url": ("ops.url", "Print where a server of the running exchange is."),
     "instruments": ("ops.instruments", "List, add or change what is traded."),
+    "analyst": ("ops.analyst", "Make, list or remove logins for analysts, who may only read."),
+    "export": ("ops.export", "Write trades, orders, ledger, events or book to a file."),
     "fees": ("ops.fees", "List or set what trading costs."),
     "segments": ("ops.segments", "List or add segments of clients, or put clients into one."),
     "deposit": ("ops.deposit", "Credit a client with what came from outside."),

@@ -38,6 +38,7 @@ def dump(server: Postgres) -> str:
             server.programs / "pg_dump",
             "--schema-only",
             "--schema=exchange",
+            "--schema=analytics",
             # Partitions are copies of their parents; there are as many as a database has needed.
             "--exclude-table=exchange.*_i[0-9]*",
             f"--dbname={server.url}",

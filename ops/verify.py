@@ -75,13 +75,12 @@ def main(arguments: argparse.Namespace) -> int:
     return int(wrong)
 
 
-def broken_invariants(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Return the rows of every violated invariant, by its name."""
-    results = {
-        name: connection.execute(query).fetchall()
-        for name, query in sql.queries("invariants.sql").items()
-    }
-    return {name: rows for name, rows in results.items() if rows}
+def broken_invariants(connection: Connection) -> dict[str, list[str]]:
+    """Return the offending rows of every violated invariant, as JSON, by its name."""
+    broken: dict[str, list[str]] = {}
+    for name, detail in connection.execute(sql.query("verify")):
+        broken.setdefault(name, []).append(detail)
+    return broken
 
 
 def compare_books(connection: Connection) -> Iterator[tuple[str, ...]]:

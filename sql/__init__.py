@@ -1,14 +1,16 @@
 """The database's text: tables, functions and the queries that name them."""
 
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
+_EACH = re.compile(r"^ *-- :(?:each|end)\n", re.MULTILINE)
 
 # The newest migration: a process serves only a database that has it.
-HEAD = "0003"
+HEAD = "0004"
 
 
 def script(path: str) -> str:
@@ -29,3 +31,14 @@ def queries(path: str = "queries.sql") -> dict[str, bytes]:
 def query(name: str) -> bytes:
     """Return the statement called `name` in queries.sql."""
     return queries()[name]
+
+
+def verify_script() -> str:
+    """Return what makes `analytics.verify()` out of invariants.sql."""
+    head, each, tail = _EACH.split(script("analytics/verify.sql"))
+    invariants = queries("invariants.sql")
+    checks = "".join(
+        each.replace(":name", name).replace(":query", f"\n{query.decode()}\n")
+        for name, query in invariants.items()
+    )
+    return head + checks + tail.replace(":names", textwrap.fill(", ".join(invariants), 86))

@@ -1,6 +1,6 @@
 -- Who may call what. Idempotent: run at the end of every migration, as the owner.
 REVOKE ALL ON ALL TABLES IN SCHEMA exchange FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA exchange FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA exchange, analytics FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -29,6 +29,14 @@ BEGIN
     END LOOP;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'exchange_edge') THEN
         GRANT SELECT ON exchange.alembic_version TO exchange_edge;
+    END IF;
+    -- Analysts read, through functions that are documented, and nothing else. What bounds their
+    -- sessions goes with each login: settings of a group do not apply to its members
+    -- (`python -m ops analyst add`).
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'exchange_analyst') THEN
+        GRANT USAGE ON SCHEMA analytics TO exchange_analyst;
+        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA analytics TO exchange_analyst;
+        GRANT SELECT ON ALL TABLES IN SCHEMA analytics TO exchange_analyst;
     END IF;
 END
 $$;

@@ -294,3 +294,28 @@ LEFT JOIN (SELECT instrument_id, count(DISTINCT t.trade_no) AS trades, max(t.tra
 WHERE coalesce(o.orders, 0) <> s.order_no OR coalesce(o.last, 0) <> s.order_no
    OR coalesce(t.trades, 0) <> s.trade_no - k.trade_no
    OR coalesce(t.last, k.trade_no) <> s.trade_no;
+
+-- :name resting_orders_are_their_events
+-- What remains of each resting order is what its events leave of it, and nothing else rests: the
+-- books, rebuilt from the log.
+SELECT instrument_id, order_no, o.remaining, l.remaining AS logged
+FROM (
+    SELECT instrument_id, order_no, quantity - filled_quantity AS remaining
+    FROM exchange.orders WHERE status IN ('open', 'partially_filled')
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS remaining
+    FROM (
+        SELECT instrument_id, order_no, kind = 'accepted' AS accepted,
+               CASE kind WHEN 'accepted' THEN quantity ELSE -quantity END AS quantity
+        FROM exchange.order_events WHERE kind <> 'rejected'
+        UNION ALL
+        SELECT instrument_id, maker_order_no, false, -quantity FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, false, -quantity FROM exchange.trades
+    ) log
+    GROUP BY instrument_id, order_no
+    -- The beginning of an order may be retired; nothing that is retired still rests.
+    HAVING sum(quantity) <> 0 AND bool_or(accepted)
+) l USING (instrument_id, order_no)
+WHERE o.remaining IS DISTINCT FROM l.remaining;

@@ -130,3 +130,15 @@ SELECT * FROM exchange.detach_statements_v1();
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
+
+-- :name verify
+SELECT invariant, detail FROM analytics.verify();
+
+-- :name list_analysts
+SELECT r.rolname, r.rolconnlimit,
+       (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid)
+FROM pg_roles r
+JOIN pg_auth_members m ON m.member = r.oid
+JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
+WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
+GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname;

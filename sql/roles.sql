@@ -4,6 +4,8 @@
 DO $$
 DECLARE
     v_role text;
+    v_schema text;
+    v_owner text := '';
 BEGIN
     FOREACH v_role IN ARRAY ARRAY[
         'exchange_owner', 'exchange_matcher', 'exchange_edge', 'exchange_jobs', 'exchange_analyst']
@@ -24,9 +26,10 @@ BEGIN
     END LOOP;
     IF EXISTS (SELECT 1 FROM pg_roles
                WHERE rolname = 'exchange_owner' AND pg_has_role(current_user, oid, 'MEMBER')) THEN
-        CREATE SCHEMA IF NOT EXISTS exchange AUTHORIZATION exchange_owner;
-    ELSE
-        CREATE SCHEMA IF NOT EXISTS exchange;
+        v_owner := 'AUTHORIZATION exchange_owner';
     END IF;
+    FOREACH v_schema IN ARRAY ARRAY['exchange', 'analytics'] LOOP
+        EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I %s', v_schema, v_owner);
+    END LOOP;
 END
 $$;

@@ -18,6 +18,15 @@ SET client_min_messages = warning;
 SET row_security = off;
 
 --
+-- Name: analytics; Type: SCHEMA; Schema: -; Owner: exchange_owner
+--
+
+CREATE SCHEMA analytics;
+
+
+ALTER SCHEMA analytics OWNER TO exchange_owner;
+
+--
 -- Name: exchange; Type: SCHEMA; Schema: -; Owner: exchange_owner
 --
 
@@ -25,6 +34,61 @@ CREATE SCHEMA exchange;
 
 
 ALTER SCHEMA exchange OWNER TO exchange_owner;
+
+--
+-- Name: side; Type: TYPE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TYPE exchange.side AS ENUM (
+    'buy',
+    'sell'
+);
+
+
+ALTER TYPE exchange.side OWNER TO exchange_owner;
+
+--
+-- Name: book_level; Type: TYPE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TYPE exchange.book_level AS (
+	side exchange.side,
+	price numeric,
+	quantity numeric
+);
+
+
+ALTER TYPE exchange.book_level OWNER TO exchange_owner;
+
+--
+-- Name: TYPE book_level; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TYPE exchange.book_level IS 'One level of a book that is being rebuilt.';
+
+
+--
+-- Name: book_window; Type: TYPE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TYPE exchange.book_window AS (
+	instrument_id integer,
+	direction integer,
+	from_at timestamp with time zone,
+	to_at timestamp with time zone,
+	after_sequence bigint,
+	to_sequence bigint
+);
+
+
+ALTER TYPE exchange.book_window OWNER TO exchange_owner;
+
+--
+-- Name: TYPE book_window; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TYPE exchange.book_window IS 'Entries of one book (0: the house''s) by time, both ends in, and by sequence, the first out.';
+
 
 --
 -- Name: entry_kind; Type: TYPE; Schema: exchange; Owner: exchange_owner
@@ -102,16 +166,1713 @@ COMMENT ON TYPE exchange.position_state IS 'A position between two fills. total_
 
 
 --
--- Name: side; Type: TYPE; Schema: exchange; Owner: exchange_owner
+-- Name: active_clients(timestamp with time zone, timestamp with time zone, interval); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
 --
 
-CREATE TYPE exchange.side AS ENUM (
-    'buy',
-    'sell'
-);
+CREATE FUNCTION analytics.active_clients(p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_interval interval DEFAULT '01:00:00'::interval) RETURNS TABLE(start_time timestamp with time zone, active_clients bigint, ordering_clients bigint, trading_clients bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    -- A Monday, so that weeks begin with one.
+    c_origin CONSTANT timestamptz := '2001-01-01 00:00:00+00';
+    v_seconds numeric := extract(epoch FROM p_interval);
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    IF v_seconds IS NULL OR v_seconds < 60
+       OR extract(month FROM p_interval) <> 0 OR extract(year FROM p_interval) <> 0
+       OR (86400 % v_seconds <> 0 AND v_seconds % 86400 <> 0) THEN
+        RAISE EXCEPTION 'the interval % neither divides a day nor is whole days', p_interval
+            USING ERRCODE = '22023', HINT = 'Such as 5 minutes, 1 hour, 1 day, 7 days.';
+    END IF;
+    RETURN QUERY
+    SELECT a.start, count(DISTINCT a.client_no),
+           count(DISTINCT a.client_no) FILTER (WHERE a.ordering),
+           count(DISTINCT a.client_no) FILTER (WHERE NOT a.ordering)
+    FROM (
+        SELECT DISTINCT date_bin(p_interval, o.created_at, c_origin) AS start, o.client_no,
+               true AS ordering
+        FROM (
+            SELECT i.instrument_id, last_order_at(i.instrument_id, p_from - interval '1 microsecond')
+                       AS after,
+                   last_order_at(i.instrument_id, p_to - interval '1 microsecond') AS last
+            FROM instruments i
+        ) b
+        JOIN orders o ON o.instrument_id = b.instrument_id
+                     AND o.order_no > b.after AND o.order_no <= b.last
+        UNION ALL
+        SELECT DISTINCT p.start, l.client_no, false
+        FROM (
+            SELECT date_bin(p_interval, t.traded_at, c_origin) AS start,
+                   t.maker_client_no AS maker, t.taker_client_no AS taker
+            FROM instruments i JOIN trades t USING (instrument_id)
+            WHERE t.traded_at >= p_from AND t.traded_at < p_to
+            GROUP BY 1, 2, 3
+        ) p
+        CROSS JOIN LATERAL (VALUES (p.maker), (p.taker)) AS l(client_no)
+    ) a
+    GROUP BY a.start
+    ORDER BY a.start;
+END
+$$;
 
 
-ALTER TYPE exchange.side OWNER TO exchange_owner;
+ALTER FUNCTION analytics.active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) IS '
+How many different clients were there, by intervals of time.
+
+Arguments
+  p_from      from this time on; default 24 hours ago
+  p_to        up to but not including this time; default now
+  p_interval  length of an interval, default 1 hour: what divides a day, or whole days; aligned to
+              midnight UTC, weeks to Mondays
+
+Columns (a row per interval in which there was anybody, oldest first)
+  start_time        when the interval begins
+  active_clients    clients that sent an order or traded
+  ordering_clients  clients that sent an order, rejected ones included
+  trading_clients   clients that traded, also with orders sent earlier
+
+Example
+  SELECT * FROM analytics.active_clients(now() - interval ''7 days'', p_interval => ''1 day'');
+';
+
+
+--
+-- Name: balances(text, timestamp with time zone); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.balances(p_client text, p_at timestamp with time zone DEFAULT now()) RETURNS TABLE(asset text, balance numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT a.asset, trim_scale(b.posted)
+    FROM balances_at_v1(find_client_v1(p_client), p_at) b JOIN assets a USING (asset_id)
+    ORDER BY a.asset;
+END
+$$;
+
+
+ALTER FUNCTION analytics.balances(p_client text, p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION balances(p_client text, p_at timestamp with time zone); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.balances(p_client text, p_at timestamp with time zone) IS '
+A client''s balances, now or at a moment in the past: the sums of all postings up to then.
+
+Computed from what is stored nearest to the moment (the balances of now, or the closing of a settled
+day) and the entries between the two.
+
+Arguments
+  p_client  the client; also @world, @fees or @settlement, the accounts of the house
+  p_at      the moment, entries of that microsecond included; default now
+
+Columns (a row per asset the client has ever had)
+  asset    the asset
+  balance  what the client has of it; negative is owed
+
+Example
+  SELECT * FROM analytics.balances(''client-A'', now() - interval ''1 day'');
+';
+
+
+--
+-- Name: book_at(text, timestamp with time zone, integer); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.book_at(p_instrument text, p_at timestamp with time zone DEFAULT now(), p_levels integer DEFAULT 10) RETURNS TABLE(side text, level integer, price numeric, quantity numeric, cumulative numeric, orders bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT b.*
+    FROM find_instrument_v1(p_instrument) i
+    CROSS JOIN LATERAL book_depth_v1(
+        i.instrument_id, last_sequence_at_v1(i.instrument_id, p_at), p_levels) b
+$$;
+
+
+ALTER FUNCTION analytics.book_at(p_instrument text, p_at timestamp with time zone, p_levels integer) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION book_at(p_instrument text, p_at timestamp with time zone, p_levels integer); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.book_at(p_instrument text, p_at timestamp with time zone, p_levels integer) IS '
+The order book as it stood at a moment, after all events of that microsecond. Rebuilt as by
+analytics.book_at_sequence, which takes the number of an event instead of a time.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_at          the moment; default now
+  p_levels      levels of each side at most, default 10; null for all
+
+Columns (bids, then asks, best first)
+  side        bid or ask
+  level       1 for the best price of its side
+  price       quote asset per base asset
+  quantity    base asset resting at this price
+  cumulative  base asset from the best price to this one
+  orders      number of orders at this price; null where a snapshot stands in for older events
+
+Example
+  SELECT * FROM analytics.book_at(''BTC-USD'', now() - interval ''1 hour'', 3);
+';
+
+
+--
+-- Name: book_at_sequence(text, bigint, integer); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer DEFAULT 10) RETURNS TABLE(side text, level integer, price numeric, quantity numeric, cumulative numeric, orders bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT * FROM book_depth_v1((find_instrument_v1(p_instrument)).instrument_id,
+                                p_sequence, p_levels)
+$$;
+
+
+ALTER FUNCTION analytics.book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer) IS '
+The order book as it stood right after one event, rebuilt from the event log: from the newest
+snapshot at or before it, or backwards from the present, whichever is nearer. An order that was
+still trading at that sequence is not in the book yet.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_sequence    number of the event; 0 is before the first
+  p_levels      levels of each side at most, default 10; null for all
+
+Columns (bids, then asks, best first)
+  side        bid or ask
+  level       1 for the best price of its side
+  price       quote asset per base asset
+  quantity    base asset resting at this price
+  cumulative  base asset from the best price to this one
+  orders      number of orders at this price; null where a snapshot stands in for older events
+
+Example
+  SELECT * FROM analytics.book_at_sequence(''BTC-USD'', 1000, 5);
+';
+
+
+--
+-- Name: candles(text, timestamp with time zone, timestamp with time zone, interval); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.candles(p_instrument text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_interval interval DEFAULT '01:00:00'::interval) RETURNS TABLE(start_time timestamp with time zone, open numeric, high numeric, low numeric, close numeric, volume numeric, quote_volume numeric, vwap numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_minutes numeric := extract(epoch FROM p_interval) / 60;
+BEGIN
+    PERFORM find_instrument_v1(p_instrument);
+    PERFORM check_range_v1(p_from, p_to);
+    IF v_minutes IS NULL OR v_minutes <> trunc(v_minutes) OR v_minutes NOT BETWEEN 1 AND 1440 THEN
+        RAISE EXCEPTION 'the interval % is not whole minutes from 1 minute to 1 day', p_interval
+            USING ERRCODE = '22023';
+    END IF;
+    RETURN QUERY
+    SELECT from_us(c.start_us), trim_scale(c.open_ticks * 0.00000001),
+           trim_scale(c.high_ticks * 0.00000001), trim_scale(c.low_ticks * 0.00000001),
+           trim_scale(c.close_ticks * 0.00000001), trim_scale(c.quantity_lots * 0.00000001),
+           trim_scale(c.value * 0.0000000000000001),
+           divide_half_even(c.value * 0.00000001, c.quantity_lots), c.trade_count
+    FROM candles_v2(
+        p_instrument, to_us(greatest(p_from, '1970-01-01 00:00:00+00')),
+        to_us(least(p_to, '9999-01-01 00:00:00+00')), v_minutes::integer, 2147483647) c;
+END
+$$;
+
+
+ALTER FUNCTION analytics.candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) IS '
+An instrument''s trades by intervals of time: open, high, low, close and volume of each interval in
+which there was a trade. Intervals are aligned from midnight UTC, anew each day, exactly as in the
+HTTP API''s /market/candles.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_from        from this time on; default 24 hours ago
+  p_to          up to but not including this time; default now
+  p_interval    length of an interval, whole minutes from 1 minute to 1 day; default 1 hour
+
+Columns (a row per interval with trades, oldest first)
+  start_time    when the interval begins
+  open          price of its first trade
+  high          highest price
+  low           lowest price
+  close         price of its last trade
+  volume        base asset traded
+  quote_volume  quote asset paid for it, exact
+  vwap          quote_volume / volume, rounded half to even to 8 decimals
+  trade_count   number of trades
+
+Example
+  SELECT * FROM analytics.candles(''BTC-USD'', p_interval => ''15 minutes'');
+';
+
+
+--
+-- Name: depth_history(text, timestamp with time zone, timestamp with time zone, interval, integer); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.depth_history(p_instrument text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_step interval DEFAULT '01:00:00'::interval, p_levels integer DEFAULT 5) RETURNS TABLE(at timestamp with time zone, sequence bigint, side text, level integer, price numeric, quantity numeric, cumulative numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_steps_max CONSTANT integer := 10000;
+    v_instrument instruments := find_instrument_v1(p_instrument);
+    v_at timestamptz := p_from;
+    v_sequence bigint;
+    v_reached bigint;
+    v_book book_level[];
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    IF p_levels IS NULL OR p_levels < 1 THEN
+        RAISE EXCEPTION 'levels must be at least 1' USING ERRCODE = '22023';
+    END IF;
+    IF p_step IS NULL OR p_step <= interval '0' OR p_from + c_steps_max * p_step < p_to THEN
+        RAISE EXCEPTION 'the step must be above zero and leave at most % steps', c_steps_max
+            USING ERRCODE = '22023';
+    END IF;
+    WHILE v_at < p_to LOOP
+        v_sequence := last_sequence_at_v1(v_instrument.instrument_id, v_at);
+        -- The first book is rebuilt, each later one made from the one before it.
+        IF v_reached IS NULL THEN
+            v_book := ARRAY(
+                SELECT (b.side, b.price, b.quantity)::book_level
+                FROM book_at_v1(v_instrument.instrument_id, v_sequence) b);
+        ELSIF v_sequence > v_reached THEN
+            v_book := ARRAY(
+                SELECT (l.side, l.price, sum(l.quantity))::book_level
+                FROM (
+                    SELECT u.side, u.price, u.quantity FROM unnest(v_book) u
+                    UNION ALL
+                    SELECT c.side, c.price, c.quantity
+                    FROM book_changes_v1(v_instrument.instrument_id, v_reached, v_sequence) c
+                ) l
+                GROUP BY l.side, l.price HAVING sum(l.quantity) <> 0);
+        END IF;
+        v_reached := v_sequence;
+        RETURN QUERY
+        SELECT v_at, v_sequence, CASE r.side WHEN 'buy' THEN 'bid' ELSE 'ask' END,
+               r.level::integer, trim_scale(r.price), trim_scale(r.quantity),
+               trim_scale(r.cumulative)
+        FROM (
+            SELECT u.*, row_number() OVER best_first AS level,
+                   sum(u.quantity) OVER best_first AS cumulative
+            FROM unnest(v_book) u
+            WINDOW best_first AS (
+                PARTITION BY u.side
+                ORDER BY CASE u.side WHEN 'buy' THEN -u.price ELSE u.price END)
+        ) r
+        WHERE r.level <= p_levels
+        ORDER BY r.side, r.level;
+        v_at := v_at + p_step;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION analytics.depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer) IS '
+The best levels of an order book at regular moments. The first book is rebuilt as by
+analytics.book_at, the others follow from it by the events between.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_from        the first moment; default 24 hours ago
+  p_to          moments before this time; default now
+  p_step        from one moment to the next, default 1 hour; at most 10,000 moments
+  p_levels      levels of each side at most; default 5
+
+Columns (by moment; bids, then asks, best first)
+  at          the moment
+  sequence    number of the last event at or before it; 0 when there was none
+  side        bid or ask
+  level       1 for the best price of its side
+  price       quote asset per base asset
+  quantity    base asset resting at this price
+  cumulative  base asset from the best price to this one
+
+Example
+  SELECT at, side, price FROM analytics.depth_history(''BTC-USD'', p_levels => 1);
+';
+
+
+--
+-- Name: fee_revenue(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.fee_revenue(p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now()) RETURNS TABLE(segment text, role text, asset text, fees numeric, quote_volume numeric, effective_bps numeric, fill_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    RETURN QUERY
+    SELECT g.segment, s.role, a.asset, trim_scale(sum(s.fees)), trim_scale(sum(s.value)),
+           divide_half_even(sum(s.fees) * 10000, sum(s.value)), sum(s.n)::bigint
+    FROM (
+        SELECT p.instrument_id, l.role, l.segment_id, l.fees, p.value, p.n
+        FROM (
+            SELECT t.instrument_id, t.maker_segment_id AS maker, t.taker_segment_id AS taker,
+                   sum(t.maker_fee) AS maker_fees, sum(t.taker_fee) AS taker_fees,
+                   sum(t.price * t.quantity) AS value, count(*) AS n
+            FROM instruments i JOIN trades t USING (instrument_id)
+            WHERE t.traded_at >= p_from AND t.traded_at < p_to
+            GROUP BY 1, 2, 3
+        ) p
+        CROSS JOIN LATERAL (VALUES
+            ('maker', p.maker, p.maker_fees), ('taker', p.taker, p.taker_fees)
+        ) AS l(role, segment_id, fees)
+    ) s
+    JOIN instruments i USING (instrument_id)
+    JOIN assets a ON a.asset_id = i.quote_asset_id
+    JOIN client_segments g USING (segment_id)
+    GROUP BY g.segment_id, g.segment, s.role, a.asset
+    ORDER BY g.segment_id, s.role, a.asset;
+END
+$$;
+
+
+ALTER FUNCTION analytics.fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone) IS '
+What the house earned in fees, by segment of clients, by role and by asset. A fill counts for the
+segment that its client belonged to at the time.
+
+Arguments
+  p_from  from this time on; default 24 hours ago
+  p_to    up to but not including this time; default now
+
+Columns
+  segment        the clients'' segment
+  role           maker or taker
+  asset          the quote asset that the amounts are in
+  fees           earned; negative: rebates paid
+  quote_volume   value of the fills
+  effective_bps  fees in basis points of quote_volume, rounded half to even to 8 decimals
+  fill_count     number of fills
+
+Example
+  SELECT * FROM analytics.fee_revenue(date_trunc(''month'', now()));
+';
+
+
+--
+-- Name: instruments(); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.instruments() RETURNS TABLE(instrument text, base_asset text, quote_asset text, tick_size numeric, lot_size numeric, status text, orders bigint, trades bigint, sequence bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, b.asset, q.asset, trim_scale(i.tick_size), trim_scale(i.lot_size),
+           i.status, s.order_no, s.trade_no, s.sequence
+    FROM instruments i
+    JOIN assets b ON b.asset_id = i.base_asset_id
+    JOIN assets q ON q.asset_id = i.quote_asset_id
+    JOIN shard s USING (instrument_id)
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION analytics.instruments() OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION instruments(); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.instruments() IS '
+What is traded, and how much has happened in it so far. Start here.
+
+Columns
+  instrument   its name, BASE-QUOTE; the first argument of most functions here
+  base_asset   what is bought and sold; quantities are in it
+  quote_asset  what it is paid with; prices are in it per base asset, values and fees in it
+  tick_size    prices of new orders are multiples of it
+  lot_size     quantities of new orders are multiples of it
+  status       trading, or why not
+  orders       orders ever accepted or rejected
+  trades       trades ever made
+  sequence     number of its last event; events are numbered from 1 without a gap
+
+Example
+  SELECT instrument, trades FROM analytics.instruments();
+';
+
+
+--
+-- Name: maker_taker(text, timestamp with time zone, timestamp with time zone, boolean); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.maker_taker(p_instrument text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_per_client boolean DEFAULT false) RETURNS TABLE(client_id text, maker_trades bigint, taker_trades bigint, maker_volume numeric, taker_volume numeric, maker_quote_volume numeric, taker_quote_volume numeric, maker_fees numeric, taker_fees numeric, maker_share numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument instruments := find_instrument_v1(p_instrument);
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    RETURN QUERY
+    SELECT c.client_id, s.maker_trades, s.taker_trades,
+           trim_scale(s.maker_quantity), trim_scale(s.taker_quantity),
+           trim_scale(s.maker_value), trim_scale(s.taker_value),
+           trim_scale(s.maker_fees), trim_scale(s.taker_fees),
+           divide_half_even(s.maker_quantity, s.maker_quantity + s.taker_quantity)
+    FROM (
+        SELECT r.client_no,
+               coalesce(sum(r.n) FILTER (WHERE r.making), 0)::bigint AS maker_trades,
+               coalesce(sum(r.n) FILTER (WHERE NOT r.making), 0)::bigint AS taker_trades,
+               coalesce(sum(r.quantity) FILTER (WHERE r.making), 0) AS maker_quantity,
+               coalesce(sum(r.quantity) FILTER (WHERE NOT r.making), 0) AS taker_quantity,
+               coalesce(sum(r.value) FILTER (WHERE r.making), 0) AS maker_value,
+               coalesce(sum(r.value) FILTER (WHERE NOT r.making), 0) AS taker_value,
+               coalesce(sum(r.fee) FILTER (WHERE r.making), 0) AS maker_fees,
+               coalesce(sum(r.fee) FILTER (WHERE NOT r.making), 0) AS taker_fees
+        FROM (
+            SELECT CASE WHEN p_per_client THEN l.client_no END AS client_no, l.making,
+                   sum(p.n) AS n, sum(p.quantity) AS quantity, sum(p.value) AS value,
+                   sum(CASE WHEN l.making THEN p.maker_fees ELSE p.taker_fees END) AS fee
+            FROM (
+                -- By pair first: pairs are few, trades are many.
+                SELECT CASE WHEN p_per_client THEN t.maker_client_no END AS maker,
+                       CASE WHEN p_per_client THEN t.taker_client_no END AS taker,
+                       count(*) AS n, sum(t.quantity) AS quantity,
+                       sum(t.price * t.quantity) AS value,
+                       sum(t.maker_fee) AS maker_fees, sum(t.taker_fee) AS taker_fees
+                FROM trades t
+                WHERE t.instrument_id = v_instrument.instrument_id
+                  AND t.traded_at >= p_from AND t.traded_at < p_to
+                GROUP BY 1, 2
+            ) p
+            CROSS JOIN LATERAL (VALUES (p.maker, true), (p.taker, false)) AS l(client_no, making)
+            GROUP BY 1, 2
+        ) r
+        GROUP BY r.client_no
+    ) s
+    LEFT JOIN clients c ON c.client_no = s.client_no
+    ORDER BY s.maker_quantity + s.taker_quantity DESC, c.client_id;
+END
+$$;
+
+
+ALTER FUNCTION analytics.maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean) IS '
+Who gave and who took liquidity in an instrument: what was traded as maker (with an order that was
+resting) and as taker (with one that came in).
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_from        from this time on; default 24 hours ago
+  p_to          up to but not including this time; default now
+  p_per_client  a row per client, the most active first; default one row for all
+
+Columns
+  client_id           the client; null in the row for all
+  maker_trades        number of trades as maker
+  taker_trades        number of trades as taker
+  maker_volume        base asset traded as maker
+  taker_volume        base asset traded as taker
+  maker_quote_volume  its value in quote asset, exact
+  taker_quote_volume  its value in quote asset, exact
+  maker_fees          quote asset paid in fees as maker; negative: rebates
+  taker_fees          quote asset paid in fees as taker
+  maker_share         maker_volume / (maker_volume + taker_volume), 8 decimals; 0.5 for all together
+
+Example
+  SELECT client_id, maker_share FROM analytics.maker_taker(''BTC-USD'', p_per_client => true);
+';
+
+
+--
+-- Name: order_lifecycle(text); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.order_lifecycle(p_order_id text) RETURNS TABLE(sequence bigint, happened_at timestamp with time zone, event text, role text, price numeric, quantity numeric, trade_id text, counterparty text, fee numeric, filled_quantity numeric, remaining_quantity numeric, status text, reason text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_order orders%ROWTYPE;
+    v_instrument text;
+    v_after bigint;
+    v_to bigint;
+BEGIN
+    SELECT * INTO v_order FROM orders o WHERE o.order_id = p_order_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no order %', coalesce(quote_literal(p_order_id), 'null')
+            USING ERRCODE = '22023';
+    END IF;
+    v_instrument := (SELECT i.instrument FROM instruments i
+                     WHERE i.instrument_id = v_order.instrument_id);
+    -- A cancelled event has no index by order; it is among the few of its very microsecond.
+    IF v_order.status = 'cancelled' THEN
+        v_after := last_sequence_at_v1(v_order.instrument_id,
+                                       v_order.updated_at - interval '1 microsecond');
+        v_to := last_sequence_at_v1(v_order.instrument_id, v_order.updated_at);
+    END IF;
+    RETURN QUERY
+    WITH steps AS (
+        SELECT e.sequence, e.happened_at, e.kind::text AS event, NULL AS role, e.price,
+               e.quantity, NULL::bigint AS trade_no, NULL::bigint AS other, NULL::numeric AS fee,
+               e.reason
+        FROM order_events e
+        WHERE e.instrument_id = v_order.instrument_id AND e.order_no = v_order.order_no
+          AND (e.sequence = v_order.sequence OR (e.sequence > v_after AND e.sequence <= v_to))
+        UNION ALL
+        SELECT t.sequence, t.traded_at, 'trade', 'maker', t.price, t.quantity, t.trade_no,
+               t.taker_client_no, t.maker_fee, NULL
+        FROM trades t
+        WHERE t.instrument_id = v_order.instrument_id AND t.maker_order_no = v_order.order_no
+        UNION ALL
+        -- A taker's trades are the run of sequences right after its accepted event.
+        SELECT t.sequence, t.traded_at, 'trade', 'taker', t.price, t.quantity, t.trade_no,
+               t.maker_client_no, t.taker_fee, NULL
+        FROM trades t
+        WHERE t.instrument_id = v_order.instrument_id AND t.sequence > v_order.sequence
+          AND t.sequence < coalesce(
+              (SELECT min(e.sequence) FROM order_events e
+               WHERE e.instrument_id = v_order.instrument_id AND e.sequence > v_order.sequence),
+              9223372036854775807)
+    ), states AS (
+        SELECT s.*, coalesce(sum(s.quantity) FILTER (WHERE s.event = 'trade')
+                             OVER (ORDER BY s.sequence), 0) AS filled
+        FROM steps s
+    )
+    SELECT s.sequence, s.happened_at, s.event, s.role, trim_scale(s.price), trim_scale(s.quantity),
+           v_instrument || '-' || s.trade_no, c.client_id, trim_scale(s.fee), trim_scale(s.filled),
+           trim_scale(CASE WHEN s.event IN ('cancelled', 'rejected') THEN 0
+                      ELSE v_order.quantity - s.filled END),
+           CASE WHEN s.event IN ('cancelled', 'rejected') THEN s.event
+                WHEN s.filled = v_order.quantity THEN 'filled'
+                WHEN s.filled > 0 THEN 'partially_filled'
+                ELSE 'open' END,
+           s.reason
+    FROM states s LEFT JOIN clients c ON c.client_no = s.other
+    ORDER BY s.sequence;
+END
+$$;
+
+
+ALTER FUNCTION analytics.order_lifecycle(p_order_id text) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION order_lifecycle(p_order_id text); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.order_lifecycle(p_order_id text) IS '
+Everything that happened to one order, in order, and how it stood after each step.
+
+Arguments
+  p_order_id  the order
+
+Columns (a row per event)
+  sequence            number of the event among the instrument''s events
+  happened_at         when
+  event               accepted, rejected, trade or cancelled
+  role                in a trade: taker when the order came in, maker when it was resting
+  price               of the trade; else the order''s limit, null for a market order
+  quantity            base asset: ordered, traded, or removed by the cancel
+  trade_id            the trade''s public name
+  counterparty        in a trade: the client on the other side
+  fee                 in a trade: quote asset that this order''s client paid; negative: a rebate
+  filled_quantity     base asset filled after this event
+  remaining_quantity  base asset still wanted after this event
+  status              open, partially_filled, filled, cancelled or rejected after this event
+  reason              why it was cancelled or rejected
+
+Example
+  SELECT happened_at, event, quantity, status FROM analytics.order_lifecycle(''my-order-1'');
+';
+
+
+--
+-- Name: pnl(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.pnl(p_client text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now()) RETURNS TABLE(instrument text, quote_asset text, realized_pnl numeric, fees_paid numeric, net_pnl numeric, bought_quantity numeric, sold_quantity numeric, fill_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_client_no bigint := find_client_v1(p_client);
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    RETURN QUERY
+    WITH fills AS MATERIALIZED (
+        -- Buying comes before selling when a client trades with itself, as in the commit.
+        SELECT t.instrument_id, t.sequence, CASE t.taker_side WHEN 'sell' THEN 1 ELSE 2 END AS leg,
+               CASE t.taker_side WHEN 'sell' THEN t.quantity ELSE -t.quantity END AS quantity,
+               t.price, t.maker_fee AS fee, t.traded_at
+        FROM trades t WHERE t.maker_client_no = v_client_no AND t.traded_at < p_to
+        UNION ALL
+        SELECT t.instrument_id, t.sequence, CASE t.taker_side WHEN 'buy' THEN 1 ELSE 2 END,
+               CASE t.taker_side WHEN 'buy' THEN t.quantity ELSE -t.quantity END,
+               t.price, t.taker_fee, t.traded_at
+        FROM trades t WHERE t.taker_client_no = v_client_no AND t.traded_at < p_to
+    ), carried AS (
+        -- What came before the history that is kept.
+        SELECT c.instrument_id,
+               (c.net_quantity, c.total_cost, c.realized_pnl)::position_state AS state
+        FROM carried_positions c WHERE c.client_no = v_client_no
+    ), opening AS (
+        SELECT instrument_id, coalesce(b.state, c.state) AS state
+        FROM carried c
+        FULL JOIN (
+            SELECT f.instrument_id,
+                   position_fold(c.state, f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+            FROM fills f LEFT JOIN carried c USING (instrument_id)
+            WHERE f.traded_at < p_from GROUP BY f.instrument_id
+        ) b USING (instrument_id)
+    ), during AS (
+        SELECT f.instrument_id,
+               (position_fold(o.state, f.quantity, f.price ORDER BY f.sequence, f.leg))
+                   .realized_pnl AS realized,
+               sum(f.fee) AS fees, count(*) AS n,
+               coalesce(sum(f.quantity) FILTER (WHERE f.quantity > 0), 0) AS bought,
+               -coalesce(sum(f.quantity) FILTER (WHERE f.quantity < 0), 0) AS sold
+        FROM fills f LEFT JOIN opening o USING (instrument_id)
+        WHERE f.traded_at >= p_from GROUP BY f.instrument_id
+    )
+    SELECT i.instrument, q.asset, trim_scale(r.realized), trim_scale(d.fees),
+           trim_scale(r.realized - d.fees), trim_scale(d.bought), trim_scale(d.sold), d.n
+    FROM during d
+    JOIN instruments i USING (instrument_id)
+    JOIN assets q ON q.asset_id = i.quote_asset_id
+    LEFT JOIN opening o USING (instrument_id)
+    CROSS JOIN LATERAL (
+        SELECT d.realized - coalesce((o.state).realized_pnl, 0) AS realized
+    ) r
+    ORDER BY i.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION analytics.pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone) IS '
+What a client earned by closing positions in a range of time, and what it paid in fees.
+
+Profit is realized by the average-cost method, as in analytics.positions: closing a part earns what
+it brings less its share of the cost. The cost comes from all fills before the range too.
+
+Arguments
+  p_client  the client
+  p_from    from this time on; default 24 hours ago
+  p_to      up to but not including this time; default now
+
+Columns (a row per instrument the client traded in the range)
+  instrument       the instrument
+  quote_asset      what the amounts are in
+  realized_pnl     earned by closing, before fees; negative is a loss
+  fees_paid        fees of the client''s fills, as maker and taker; negative: rebates outweigh them
+  net_pnl          realized_pnl - fees_paid
+  bought_quantity  base asset bought
+  sold_quantity    base asset sold
+  fill_count       fills: a trade with itself is two
+
+Example
+  SELECT * FROM analytics.pnl(''client-A'', date_trunc(''day'', now()));
+';
+
+
+--
+-- Name: positions(text); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.positions(p_client text) RETURNS TABLE(instrument text, net_quantity numeric, total_cost numeric, avg_price numeric, mark_price numeric, market_value numeric, unrealized_pnl numeric, realized_pnl numeric, updated_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_client_no bigint := find_client_v1(p_client);
+BEGIN
+    RETURN QUERY
+    SELECT i.instrument, trim_scale(p.net_quantity), trim_scale(p.total_cost),
+           coalesce(divide_half_even(p.total_cost, p.net_quantity), 0),
+           trim_scale(m.price), trim_scale(p.net_quantity * m.price),
+           trim_scale(p.net_quantity * m.price - p.total_cost),
+           trim_scale(p.realized_pnl), p.updated_at
+    FROM instruments i
+    JOIN positions p ON p.instrument_id = i.instrument_id AND p.client_no = v_client_no
+    CROSS JOIN LATERAL (SELECT mark_price_v1(i.instrument_id) AS price) m
+    ORDER BY i.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION analytics.positions(p_client text) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION positions(p_client text); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.positions(p_client text) IS '
+A client''s positions now, by the average-cost method, also those that are flat again. Fees are not
+in them: see analytics.pnl.
+
+Arguments
+  p_client  the client
+
+Columns (a row per instrument the client has traded)
+  instrument      the instrument
+  net_quantity    base asset bought (+) less sold (-); negative is a short position
+  total_cost      quote asset that the open quantity cost, with the sign of net_quantity
+  avg_price       total_cost / net_quantity rounded half to even to 8 decimals; 0 when flat
+  mark_price      the price it is valued at: (best bid + best ask) / 2 rounded half to even to 8
+                  decimals while both sides have orders, else the last trade''s
+  market_value    net_quantity * mark_price
+  unrealized_pnl  market_value - total_cost: what closing at the mark price would earn
+  realized_pnl    quote asset that closing has earned so far, before fees
+  updated_at      time of the client''s last fill in the instrument
+
+Example
+  SELECT instrument, net_quantity, unrealized_pnl FROM analytics.positions(''client-A'');
+';
+
+
+--
+-- Name: settlement(date); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.settlement(p_day date) RETURNS TABLE(run_no bigint, settled_at timestamp with time zone, client_id text, entry bigint, asset text, amount numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF NOT EXISTS (SELECT FROM settlement_runs r WHERE r.day = p_day) THEN
+        RAISE EXCEPTION '% is not settled', coalesce(p_day::text, 'null') USING ERRCODE = '22023';
+    END IF;
+    RETURN QUERY
+    SELECT r.run_no, r.settled_at, c.client_id, s.sequence, a.asset, trim_scale(p.amount)
+    FROM settlement_runs r
+    JOIN settlement_clients s USING (day)
+    JOIN postings p ON p.instrument_id = 0 AND p.sequence = s.sequence
+                   AND p.client_no = s.client_no
+    JOIN clients c ON c.client_no = s.client_no
+    JOIN assets a USING (asset_id)
+    WHERE r.day = p_day
+    ORDER BY c.client_id, a.asset;
+END
+$$;
+
+
+ALTER FUNCTION analytics.settlement(p_day date) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION settlement(p_day date); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.settlement(p_day date) IS '
+What the settlement of a day posted: one entry of the house book per client, an amount per asset.
+
+Arguments
+  p_day  the day that was settled
+
+Columns (a row per client and asset)
+  run_no      number of the run; a day is settled once
+  settled_at  when it ran
+  client_id   the client
+  entry       number of the client''s entry in the house book
+  asset       the asset
+  amount      posted to the client, and with the other sign to @settlement
+
+Example
+  SELECT client_id, asset, amount FROM analytics.settlement(current_date - 1);
+';
+
+
+--
+-- Name: statement(text, date); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.statement(p_client text, p_day date) RETURNS TABLE(asset text, opening numeric, traded numeric, fees numeric, deposits numeric, withdrawals numeric, adjustments numeric, settlement numeric, closing numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_client_no bigint := find_client_v1(p_client);
+    v_settled boolean := EXISTS (SELECT FROM settlement_runs r WHERE r.day = p_day);
+    v_begin timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
+    v_end timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC' - interval '1 microsecond';
+    v_windows book_window[];
+BEGIN
+    IF p_day IS NULL THEN
+        RAISE EXCEPTION 'which day?' USING ERRCODE = '22023';
+    END IF;
+    IF v_settled THEN
+        v_windows := ARRAY(SELECT w FROM settlement_windows_v1(p_day) w);
+    ELSE
+        v_windows := ARRAY(
+            SELECT (k.instrument_id, 1, CASE WHEN s.day IS NULL THEN v_begin ELSE '-infinity' END,
+                    v_end, coalesce(s.to_sequence, 0), 9223372036854775807)::book_window
+            FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
+            LEFT JOIN settlement_bounds s
+                ON s.day = p_day - 1 AND s.instrument_id = k.instrument_id);
+    END IF;
+    RETURN QUERY
+    WITH ended AS (
+        SELECT c.asset_id, c.posted FROM closing_balances c
+        WHERE v_settled AND c.day = p_day AND c.client_no = v_client_no
+        UNION ALL
+        SELECT b.asset_id, b.posted FROM balances_at_v1(v_client_no, v_end) b WHERE NOT v_settled
+    ), moved AS (
+        SELECT m.asset_id, sum(m.amount) AS amount,
+               sum(m.amount) FILTER (WHERE m.kind = 'trade') AS traded,
+               sum(m.amount) FILTER (WHERE m.kind = 'fee') AS fees,
+               sum(m.amount) FILTER (WHERE m.kind = 'deposit') AS deposits,
+               sum(m.amount) FILTER (WHERE m.kind = 'withdrawal') AS withdrawals,
+               sum(m.amount) FILTER (WHERE m.kind = 'adjustment') AS adjustments,
+               sum(m.amount) FILTER (WHERE m.kind = 'settlement') AS settled
+        FROM client_movements_v1(v_client_no, v_windows) m
+        GROUP BY m.asset_id
+    )
+    SELECT a.asset, trim_scale(coalesce(e.posted, 0) - coalesce(m.amount, 0)),
+           trim_scale(coalesce(m.traded, 0)), trim_scale(coalesce(m.fees, 0)),
+           trim_scale(coalesce(m.deposits, 0)), trim_scale(coalesce(m.withdrawals, 0)),
+           trim_scale(coalesce(m.adjustments, 0)), trim_scale(coalesce(m.settled, 0)),
+           trim_scale(coalesce(e.posted, 0))
+    FROM ended e FULL JOIN moved m USING (asset_id) JOIN assets a USING (asset_id)
+    ORDER BY a.asset;
+END
+$$;
+
+
+ALTER FUNCTION analytics.statement(p_client text, p_day date) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION statement(p_client text, p_day date); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.statement(p_client text, p_day date) IS '
+A client''s day: opening, movements and closing of every asset. opening plus all movements is
+closing, exactly.
+
+For a day that is settled, the day is what its settlement covered, and closing is what it stored;
+the next day begins there. Otherwise the day is from midnight to midnight UTC.
+
+Arguments
+  p_client  the client
+  p_day     the day
+
+Columns (a row per asset)
+  asset        the asset
+  opening      balance at the beginning of the day
+  traded       received (+) and given (-) in trades
+  fees         fees paid (-), rebates received (+)
+  deposits     paid in from outside
+  withdrawals  paid out (-)
+  adjustments  corrections by the house
+  settlement   posted by the settlement of the day
+  closing      balance at the end of the day
+
+Example
+  SELECT * FROM analytics.statement(''client-A'', current_date - 1);
+';
+
+
+--
+-- Name: ticker(text); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.ticker(p_instrument text DEFAULT NULL::text) RETURNS TABLE(instrument text, last_price numeric, last_at timestamp with time zone, best_bid numeric, best_bid_quantity numeric, best_ask numeric, best_ask_quantity numeric, mark_price numeric, open numeric, high numeric, low numeric, volume numeric, quote_volume numeric, change numeric, change_percent numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF p_instrument IS NOT NULL THEN
+        PERFORM find_instrument_v1(p_instrument);
+    END IF;
+    RETURN QUERY
+    SELECT i.instrument, trim_scale(t.last_ticks * 0.00000001), from_us(t.last_us),
+           trim_scale(b.price), trim_scale(b.quantity), trim_scale(a.price), trim_scale(a.quantity),
+           trim_scale(mark_price_v1(i.instrument_id)), trim_scale(t.open_ticks * 0.00000001),
+           trim_scale(t.high_ticks * 0.00000001), trim_scale(t.low_ticks * 0.00000001),
+           trim_scale(t.quantity_lots * 0.00000001), trim_scale(t.value * 0.0000000000000001),
+           trim_scale((t.last_ticks - t.open_ticks) * 0.00000001),
+           divide_half_even((t.last_ticks - t.open_ticks) * 100, t.open_ticks), t.trade_count
+    FROM instruments i
+    CROSS JOIN LATERAL ticker_v2(i.instrument) t
+    LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'buy') b ON true
+    LEFT JOIN LATERAL best_level_v1(i.instrument_id, 'sell') a ON true
+    WHERE p_instrument IS NULL OR i.instrument = p_instrument
+    ORDER BY i.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION analytics.ticker(p_instrument text) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION ticker(p_instrument text); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.ticker(p_instrument text) IS '
+Where an instrument stands: its last trade, the best prices of the book, and its last 24 hours.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD; default all of them
+
+Columns (a row per instrument)
+  instrument         the instrument
+  last_price         price of the last trade; null before the first
+  last_at            when that was
+  best_bid           highest price somebody would buy at now; null when nobody does
+  best_bid_quantity  base asset wanted at that price
+  best_ask           lowest price somebody would sell at now; null when nobody does
+  best_ask_quantity  base asset offered at that price
+  mark_price         what positions are valued at: (best_bid + best_ask) / 2 rounded half to even to
+                     8 decimals, else last_price
+  open               price of the first trade of the last 24 hours; null without one, as high, low
+  high               highest price of the last 24 hours
+  low                lowest price of the last 24 hours
+  volume             base asset traded in the last 24 hours
+  quote_volume       quote asset paid for it, exact
+  change             last_price - open
+  change_percent     the same in per cent of open, rounded half to even to 8 decimals
+  trade_count        trades of the last 24 hours
+
+Example
+  SELECT instrument, last_price, change_percent FROM analytics.ticker();
+';
+
+
+--
+-- Name: trades(text, timestamp with time zone, timestamp with time zone, text, integer); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.trades(p_instrument text DEFAULT NULL::text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_client text DEFAULT NULL::text, p_limit integer DEFAULT 1000) RETURNS TABLE(trade_id text, instrument text, trade_no bigint, sequence bigint, traded_at timestamp with time zone, price numeric, quantity numeric, value numeric, taker_side text, maker text, taker text, maker_order_id text, taker_order_id text, maker_fee numeric, taker_fee numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument_id integer;
+    v_client_no bigint;
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    IF p_limit IS NULL OR p_limit < 1 THEN
+        RAISE EXCEPTION 'the limit must be at least 1' USING ERRCODE = '22023';
+    END IF;
+    IF p_instrument IS NOT NULL THEN
+        v_instrument_id := (find_instrument_v1(p_instrument)).instrument_id;
+    END IF;
+    IF p_client IS NOT NULL THEN
+        v_client_no := find_client_v1(p_client);
+    END IF;
+    RETURN QUERY
+    SELECT i.instrument || '-' || t.trade_no, i.instrument, t.trade_no, t.sequence, t.traded_at,
+           trim_scale(t.price), trim_scale(t.quantity), trim_scale(t.price * t.quantity),
+           t.taker_side::text, m.client_id, k.client_id, mo.order_id, ko.order_id,
+           trim_scale(t.maker_fee), trim_scale(t.taker_fee)
+    FROM (
+        -- One of these three reads; the planner sees the constants and drops the others.
+        (SELECT t.* FROM instruments i
+         CROSS JOIN LATERAL (
+             SELECT t.* FROM trades t
+             WHERE t.instrument_id = i.instrument_id
+               AND t.traded_at >= p_from AND t.traded_at < p_to
+             ORDER BY t.traded_at DESC, t.sequence DESC LIMIT p_limit) t
+         WHERE v_client_no IS NULL
+           AND (v_instrument_id IS NULL OR i.instrument_id = v_instrument_id))
+        UNION ALL
+        (SELECT t.* FROM trades t
+         WHERE v_client_no IS NOT NULL AND t.maker_client_no = v_client_no
+           AND (v_instrument_id IS NULL OR t.instrument_id = v_instrument_id)
+           AND t.traded_at >= p_from AND t.traded_at < p_to
+         ORDER BY t.traded_at DESC, t.sequence DESC LIMIT p_limit)
+        UNION ALL
+        (SELECT t.* FROM trades t
+         WHERE v_client_no IS NOT NULL AND t.taker_client_no = v_client_no
+           AND t.maker_client_no <> v_client_no
+           AND (v_instrument_id IS NULL OR t.instrument_id = v_instrument_id)
+           AND t.traded_at >= p_from AND t.traded_at < p_to
+         ORDER BY t.traded_at DESC, t.sequence DESC LIMIT p_limit)
+    ) t
+    JOIN instruments i USING (instrument_id)
+    JOIN clients m ON m.client_no = t.maker_client_no
+    JOIN clients k ON k.client_no = t.taker_client_no
+    JOIN orders mo ON mo.instrument_id = t.instrument_id AND mo.order_no = t.maker_order_no
+    JOIN orders ko ON ko.instrument_id = t.instrument_id AND ko.order_no = t.taker_order_no
+    ORDER BY t.traded_at DESC, t.instrument_id, t.sequence DESC
+    LIMIT p_limit;
+END
+$$;
+
+
+ALTER FUNCTION analytics.trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer) IS '
+Single trades, newest first: each is one match of a resting order (the maker''s) and an incoming one
+(the taker''s), at the maker''s price.
+
+Arguments
+  p_instrument  only this instrument; default all
+  p_from        from this time on; default 24 hours ago
+  p_to          up to but not including this time; default now
+  p_client      only trades that this client took part in, as maker or taker; default all
+  p_limit       how many rows at most, the newest; default 1000
+
+Columns
+  trade_id        its public name, INSTRUMENT-trade_no
+  instrument      what was traded
+  trade_no        its number among the instrument''s trades
+  sequence        its number among the instrument''s events
+  traded_at       when
+  price           quote asset per base asset
+  quantity        base asset
+  value           price * quantity in quote asset, exact
+  taker_side      buy when the taker bought, sell when it sold
+  maker           client of the resting order
+  taker           client of the incoming order
+  maker_order_id  the resting order
+  taker_order_id  the incoming order
+  maker_fee       quote asset that the maker paid; negative: a rebate
+  taker_fee       quote asset that the taker paid
+
+Example
+  SELECT traded_at, price, quantity FROM analytics.trades(''BTC-USD'', p_limit => 10);
+';
+
+
+--
+-- Name: trial_balance(timestamp with time zone); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.trial_balance(p_at timestamp with time zone DEFAULT now()) RETURNS TABLE(asset text, clients numeric, fees numeric, world numeric, settlement numeric, total numeric)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_day date := nearest_closing_v1(p_at);
+BEGIN
+    RETURN QUERY
+    SELECT a.asset,
+           trim_scale(coalesce(sum(s.amount) FILTER (WHERE s.client_no > 0), 0)),
+           trim_scale(coalesce(sum(s.amount) FILTER (WHERE s.client_no = -2), 0)),
+           trim_scale(coalesce(sum(s.amount) FILTER (WHERE s.client_no = -1), 0)),
+           trim_scale(coalesce(sum(s.amount) FILTER (WHERE s.client_no = -3), 0)),
+           trim_scale(sum(s.amount))
+    FROM (
+        SELECT b.client_no, b.asset_id, b.posted FROM balances b WHERE v_day IS NULL
+        UNION ALL
+        SELECT c.client_no, c.asset_id, c.posted FROM closing_balances c WHERE c.day = v_day
+        UNION ALL
+        SELECT m.client_no, m.asset_id, m.amount
+        FROM balance_windows_v1(p_at, v_day) w CROSS JOIN LATERAL book_totals_v1(w) m
+    ) s(client_no, asset_id, amount)
+    JOIN assets a USING (asset_id)
+    GROUP BY a.asset_id, a.asset
+    ORDER BY a.asset;
+END
+$$;
+
+
+ALTER FUNCTION analytics.trial_balance(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION trial_balance(p_at timestamp with time zone); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.trial_balance(p_at timestamp with time zone) IS '
+The whole ledger on one page: what each kind of account holds of each asset, now or at a moment in
+the past. Every entry balances, so every total is 0, always.
+
+Arguments
+  p_at  the moment, entries of that microsecond included; default now
+
+Columns (a row per asset)
+  asset       the asset
+  clients     all clients together
+  fees        the house''s fee account, @fees
+  world       the outside, @world: what was withdrawn less what was deposited
+  settlement  what is being settled, @settlement
+  total       the sum of the four: 0
+
+Example
+  SELECT * FROM analytics.trial_balance();
+';
+
+
+--
+-- Name: verify(); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.verify() RETURNS TABLE(invariant text, detail text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT 'entries_balance', to_jsonb(broken)::text FROM (
+-- Every ledger entry sums to zero in every asset.
+SELECT instrument_id, sequence, asset_id, sum(amount) AS off_by
+FROM exchange.postings
+GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'entries_have_postings', to_jsonb(broken)::text FROM (
+-- No entry without two postings at least, no posting without its entry.
+SELECT instrument_id, sequence, e.kind, p.legs
+FROM exchange.ledger_entries e
+FULL JOIN (SELECT instrument_id, sequence, count(*) AS legs
+           FROM exchange.postings GROUP BY instrument_id, sequence) p
+    USING (instrument_id, sequence)
+WHERE e.kind IS NULL OR coalesce(p.legs, 0) < 2
+) AS broken;
+    RETURN QUERY SELECT 'assets_sum_to_zero', to_jsonb(broken)::text FROM (
+-- Nothing is made or lost: over all accounts, the outside world's too, each asset sums to zero.
+SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
+GROUP BY asset_id HAVING sum(posted) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'positions_sum_to_zero', to_jsonb(broken)::text FROM (
+-- What one client has bought, another has sold.
+SELECT instrument_id, sum(net_quantity) AS off_by FROM exchange.positions
+GROUP BY instrument_id HAVING sum(net_quantity) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'balances_are_their_postings', to_jsonb(broken)::text FROM (
+SELECT client_no, asset_id, instrument_id, b.posted, p.posted AS postings
+FROM exchange.balances b
+FULL JOIN (
+    SELECT client_no, asset_id, instrument_id, sum(amount) AS posted
+    FROM (
+        SELECT client_no, asset_id, instrument_id, amount
+        FROM exchange.postings JOIN exchange.kept_after k USING (instrument_id)
+        WHERE postings.sequence > k.sequence
+        UNION ALL
+        SELECT client_no, asset_id, instrument_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id, instrument_id
+) p USING (client_no, asset_id, instrument_id)
+WHERE b.posted IS DISTINCT FROM p.posted
+) AS broken;
+    RETURN QUERY SELECT 'positions_are_their_postings', to_jsonb(broken)::text FROM (
+SELECT instrument_id, client_no, n.net_quantity, p.posted AS postings
+FROM exchange.positions n
+FULL JOIN (
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence
+        UNION ALL
+        SELECT instrument_id, client_no, asset_id, posted FROM exchange.carried_balances
+    ) u
+    JOIN exchange.instruments i
+        ON i.instrument_id = u.instrument_id AND i.base_asset_id = u.asset_id
+    GROUP BY u.instrument_id, u.client_no
+) p USING (instrument_id, client_no)
+WHERE n.net_quantity IS DISTINCT FROM p.posted
+) AS broken;
+    RETURN QUERY SELECT 'positions_cost_their_postings', to_jsonb(broken)::text FROM (
+-- What the open part cost less what closing has earned is what the client has paid but for fees,
+-- exactly.
+SELECT n.instrument_id, n.client_no, n.total_cost - n.realized_pnl AS cost, -p.posted AS paid
+FROM exchange.positions n
+LEFT JOIN (
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence AND p.leg IN (3, 4)
+        UNION ALL
+        SELECT c.instrument_id, c.client_no, c.realized_pnl - c.total_cost
+        FROM exchange.carried_positions c
+    ) u
+    GROUP BY u.instrument_id, u.client_no
+) p USING (instrument_id, client_no)
+WHERE n.total_cost - n.realized_pnl IS DISTINCT FROM -p.posted
+) AS broken;
+    RETURN QUERY SELECT 'positions_are_their_fills', to_jsonb(broken)::text FROM (
+-- A position is the fold of its client's fills, in sequence.
+SELECT instrument_id, client_no, n.net_quantity, n.total_cost, n.realized_pnl, f.state AS fills
+FROM exchange.positions n
+FULL JOIN (
+    SELECT f.instrument_id, f.client_no, exchange.position_fold(
+               (c.net_quantity, c.total_cost, c.realized_pnl)::exchange.position_state,
+               f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+    FROM (
+        SELECT t.instrument_id, l.client_no, l.quantity, t.price, t.sequence, l.leg
+        FROM exchange.trades t
+        JOIN exchange.kept_after k USING (instrument_id)
+        CROSS JOIN LATERAL (VALUES
+            (1, CASE t.taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END,
+             t.quantity),
+            (2, CASE t.taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END,
+             -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        WHERE t.sequence > k.sequence
+        UNION ALL
+        -- Who has not traded since stays where he was.
+        SELECT instrument_id, client_no, 0, 0, 0, 0 FROM exchange.carried_positions
+    ) f
+    LEFT JOIN exchange.carried_positions c USING (instrument_id, client_no)
+    GROUP BY f.instrument_id, f.client_no
+) f USING (instrument_id, client_no)
+WHERE (n.net_quantity, n.total_cost, n.realized_pnl) IS DISTINCT FROM
+      ((f.state).net_quantity, (f.state).total_cost, (f.state).realized_pnl)
+) AS broken;
+    RETURN QUERY SELECT 'orders_have_clients', to_jsonb(broken)::text FROM (
+SELECT o.instrument_id, o.order_no, o.client_no
+FROM exchange.orders o
+LEFT JOIN exchange.clients c USING (client_no)
+WHERE c.client_no IS NULL
+) AS broken;
+    RETURN QUERY SELECT 'trades_are_entered', to_jsonb(broken)::text FROM (
+-- Every trade has its ledger entry: two legs in each of the instrument's two assets, and two for
+-- each side that pays a fee or is paid one. Every entry of an instrument's book has its trade.
+SELECT instrument_id, sequence, t.maker_fee, t.taker_fee, p.legs, p.maker_fee, p.taker_fee
+FROM exchange.trades t
+FULL JOIN (SELECT * FROM exchange.ledger_entries WHERE instrument_id > 0) e
+    USING (instrument_id, sequence)
+LEFT JOIN (
+    SELECT instrument_id, sequence, count(*) AS legs,
+           coalesce(sum(amount) FILTER (WHERE leg = 6 AND client_no = -2), 0) AS taker_fee,
+           coalesce(sum(amount) FILTER (WHERE leg = 8 AND client_no = -2), 0) AS maker_fee
+    FROM exchange.postings WHERE instrument_id > 0 GROUP BY instrument_id, sequence
+) p USING (instrument_id, sequence)
+WHERE t.price IS NULL OR e.kind IS NULL OR p.maker_fee IS DISTINCT FROM t.maker_fee
+   OR p.taker_fee IS DISTINCT FROM t.taker_fee
+   OR p.legs <> 4 + CASE t.maker_fee WHEN 0 THEN 0 ELSE 2 END
+                  + CASE t.taker_fee WHEN 0 THEN 0 ELSE 2 END
+) AS broken;
+    RETURN QUERY SELECT 'fees_are_their_trades', to_jsonb(broken)::text FROM (
+-- What an instrument's book has posted to the fee account is the sum of its trades' fees.
+SELECT instrument_id, asset_id, p.posted, f.fees
+FROM (
+    SELECT u.instrument_id, u.asset_id, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.client_no = -2 AND p.instrument_id > 0 AND p.sequence > k.sequence
+    ) u GROUP BY u.instrument_id, u.asset_id
+) p
+FULL JOIN (
+    SELECT t.instrument_id, i.quote_asset_id AS asset_id, sum(t.maker_fee + t.taker_fee) AS fees
+    FROM exchange.trades t
+    JOIN exchange.instruments i USING (instrument_id)
+    JOIN exchange.kept_after k USING (instrument_id)
+    WHERE t.sequence > k.sequence
+    GROUP BY t.instrument_id, i.quote_asset_id
+) f USING (instrument_id, asset_id)
+WHERE coalesce(p.posted, 0) <> coalesce(f.fees, 0)
+) AS broken;
+    RETURN QUERY SELECT 'house_entries_are_entered', to_jsonb(broken)::text FROM (
+-- The house's book is gapless; each entry says who posted it; only trades are in other books.
+SELECT e.sequence, e.kind, h.kind AS signed
+FROM (SELECT * FROM exchange.ledger_entries WHERE instrument_id = 0) e
+FULL JOIN exchange.house_entries h USING (sequence)
+WHERE e.kind IS DISTINCT FROM h.kind OR e.posted_at IS DISTINCT FROM h.posted_at
+UNION ALL
+SELECT b.sequence, NULL, NULL
+FROM exchange.house_book b
+CROSS JOIN (SELECT count(*) AS entries, coalesce(max(sequence), 0) AS last
+            FROM exchange.house_entries) h
+WHERE h.entries <> b.sequence OR h.last <> b.sequence
+) AS broken;
+    RETURN QUERY SELECT 'settlement_sums_to_zero', to_jsonb(broken)::text FROM (
+-- What one party of a settlement gives, another receives.
+SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
+WHERE client_no = -3 GROUP BY asset_id HAVING sum(posted) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'settlements_follow_on', to_jsonb(broken)::text FROM (
+-- Each run begins, in every book, where the one before has ended; each settled client has its entry.
+SELECT b.day, b.instrument_id, b.from_sequence, b.previous
+FROM (
+    SELECT day, instrument_id, from_sequence,
+           coalesce(lag(to_sequence) OVER (PARTITION BY instrument_id ORDER BY day), 0) AS previous
+    FROM exchange.settlement_bounds
+) b WHERE b.from_sequence <> b.previous
+UNION ALL
+SELECT c.day, 0, c.sequence, h.sequence
+FROM exchange.settlement_clients c
+LEFT JOIN exchange.house_entries h ON h.sequence = c.sequence AND h.kind = 'settlement'
+WHERE h.sequence IS NULL
+) AS broken;
+    RETURN QUERY SELECT 'settlements_are_their_trades', to_jsonb(broken)::text FROM (
+-- What settlement has discharged is what trading had moved up to the last run's bounds.
+SELECT client_no, asset_id, sum(amount) AS off_by
+FROM (
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.postings p
+    JOIN exchange.kept_after k USING (instrument_id)
+    JOIN exchange.settlement_bounds b USING (instrument_id)
+    WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+      AND p.instrument_id > 0 AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+    UNION ALL
+    SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    UNION ALL
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.house_entries h
+    JOIN exchange.postings p ON p.instrument_id = 0 AND p.sequence = h.sequence
+    WHERE h.kind = 'settlement' AND p.client_no <> -3
+) u GROUP BY client_no, asset_id HAVING sum(amount) <> 0
+) AS broken;
+    RETURN QUERY SELECT 'closing_balances_are_their_postings', to_jsonb(broken)::text FROM (
+-- Closing balances of the last run are all postings within its bounds.
+SELECT client_no, asset_id, c.posted, p.posted AS postings
+FROM (SELECT * FROM exchange.closing_balances
+      WHERE day = (SELECT max(day) FROM exchange.settlement_runs)) c
+FULL JOIN (
+    SELECT client_no, asset_id, sum(amount) AS posted
+    FROM (
+        SELECT p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        JOIN exchange.settlement_bounds b USING (instrument_id)
+        WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+          AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+        UNION ALL
+        SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id
+) p USING (client_no, asset_id)
+WHERE c.posted IS DISTINCT FROM p.posted
+) AS broken;
+    RETURN QUERY SELECT 'fills_are_their_trades', to_jsonb(broken)::text FROM (
+-- What an order has filled, in quantity and in value, is the sum of its trades, of which none is
+-- retired if its order is not.
+SELECT instrument_id, order_no, o.filled_quantity, f.quantity AS traded
+FROM (
+    SELECT o.* FROM exchange.orders o
+    JOIN exchange.kept_after k USING (instrument_id) WHERE o.sequence > k.sequence
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS quantity, sum(quantity * price) AS value
+    FROM (
+        SELECT instrument_id, maker_order_no AS order_no, quantity, price FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, quantity, price FROM exchange.trades
+    ) sides
+    WHERE NOT EXISTS (
+        SELECT FROM exchange.orders old
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE k.sequence > 0 AND old.instrument_id = sides.instrument_id
+          AND old.order_no = sides.order_no AND old.sequence <= k.sequence
+    )
+    GROUP BY instrument_id, order_no
+) f USING (instrument_id, order_no)
+WHERE o.filled_quantity IS DISTINCT FROM coalesce(f.quantity, 0)
+   OR o.filled_value IS DISTINCT FROM coalesce(f.value, 0)
+) AS broken;
+    RETURN QUERY SELECT 'trades_respect_limits', to_jsonb(broken)::text FROM (
+-- Neither side of a trade got a worse price than its order's limit.
+SELECT s.instrument_id, s.sequence, s.price, s.order_no, o.price AS limit_price
+FROM (
+    SELECT instrument_id, sequence, price, maker_order_no AS order_no FROM exchange.trades
+    UNION ALL
+    SELECT instrument_id, sequence, price, taker_order_no FROM exchange.trades
+) s
+JOIN exchange.orders o USING (instrument_id, order_no)
+WHERE (o.side = 'buy' AND s.price > o.price) OR (o.side = 'sell' AND s.price < o.price)
+) AS broken;
+    RETURN QUERY SELECT 'sequences_are_gapless', to_jsonb(broken)::text FROM (
+SELECT s.instrument_id, s.sequence AS stored, k.sequence AS retired, e.events, e.last
+FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
+LEFT JOIN (
+    SELECT instrument_id, count(DISTINCT log.sequence) AS events, count(*) AS rows,
+           min(log.sequence) AS first, max(log.sequence) AS last
+    FROM (
+        SELECT instrument_id, sequence FROM exchange.order_events
+        UNION ALL
+        SELECT instrument_id, sequence FROM exchange.trades
+    ) log
+    JOIN exchange.kept_after k USING (instrument_id) WHERE log.sequence > k.sequence
+    GROUP BY instrument_id
+) e USING (instrument_id)
+WHERE coalesce(e.events, 0) <> s.sequence - k.sequence
+   OR coalesce(e.rows, 0) <> s.sequence - k.sequence
+   OR coalesce(e.last, k.sequence) <> s.sequence
+   OR coalesce(e.first, k.sequence + 1) <> k.sequence + 1
+) AS broken;
+    RETURN QUERY SELECT 'numbers_are_gapless', to_jsonb(broken)::text FROM (
+SELECT s.instrument_id, s.order_no, o.orders, s.trade_no, t.trades
+FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
+LEFT JOIN (SELECT instrument_id, count(*) AS orders, max(order_no) AS last
+           FROM exchange.orders GROUP BY instrument_id) o USING (instrument_id)
+LEFT JOIN (SELECT instrument_id, count(DISTINCT t.trade_no) AS trades, max(t.trade_no) AS last
+           FROM exchange.trades t JOIN exchange.kept_after k USING (instrument_id)
+           WHERE t.sequence > k.sequence
+           GROUP BY instrument_id) t USING (instrument_id)
+WHERE coalesce(o.orders, 0) <> s.order_no OR coalesce(o.last, 0) <> s.order_no
+   OR coalesce(t.trades, 0) <> s.trade_no - k.trade_no
+   OR coalesce(t.last, k.trade_no) <> s.trade_no
+) AS broken;
+    RETURN QUERY SELECT 'resting_orders_are_their_events', to_jsonb(broken)::text FROM (
+-- What remains of each resting order is what its events leave of it, and nothing else rests: the
+-- books, rebuilt from the log.
+SELECT instrument_id, order_no, o.remaining, l.remaining AS logged
+FROM (
+    SELECT instrument_id, order_no, quantity - filled_quantity AS remaining
+    FROM exchange.orders WHERE status IN ('open', 'partially_filled')
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS remaining
+    FROM (
+        SELECT instrument_id, order_no, kind = 'accepted' AS accepted,
+               CASE kind WHEN 'accepted' THEN quantity ELSE -quantity END AS quantity
+        FROM exchange.order_events WHERE kind <> 'rejected'
+        UNION ALL
+        SELECT instrument_id, maker_order_no, false, -quantity FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, false, -quantity FROM exchange.trades
+    ) log
+    GROUP BY instrument_id, order_no
+    -- The beginning of an order may be retired; nothing that is retired still rests.
+    HAVING sum(quantity) <> 0 AND bool_or(accepted)
+) l USING (instrument_id, order_no)
+WHERE o.remaining IS DISTINCT FROM l.remaining
+) AS broken;
+END
+$$;
+
+
+ALTER FUNCTION analytics.verify() OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION verify(); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.verify() IS '
+Proves the books: every violated invariant as a row, no row when all is well. It reads everything,
+so give it time: SET statement_timeout = ''1h'' where that is needed.
+
+The invariants: entries_balance, entries_have_postings, assets_sum_to_zero, positions_sum_to_zero,
+balances_are_their_postings, positions_are_their_postings,
+positions_cost_their_postings, positions_are_their_fills, orders_have_clients,
+trades_are_entered, fees_are_their_trades, house_entries_are_entered,
+settlement_sums_to_zero, settlements_follow_on, settlements_are_their_trades,
+closing_balances_are_their_postings, fills_are_their_trades, trades_respect_limits,
+sequences_are_gapless, numbers_are_gapless, resting_orders_are_their_events.
+
+Columns
+  invariant  name of what does not hold
+  detail     the offending row as JSON: which entry, balance, order or trade, and by how much
+
+Example
+  SELECT * FROM analytics.verify();
+';
+
+
+--
+-- Name: volume(timestamp with time zone, timestamp with time zone, text, text); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.volume(p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now(), p_by text DEFAULT 'instrument'::text, p_instrument text DEFAULT NULL::text) RETURNS TABLE(instrument text, client_id text, day date, volume numeric, quote_volume numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument_id integer;
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    IF p_by IS NULL OR p_by NOT IN ('instrument', 'client', 'day') THEN
+        RAISE EXCEPTION 'volume is by instrument, client or day' USING ERRCODE = '22023';
+    END IF;
+    IF p_instrument IS NOT NULL THEN
+        v_instrument_id := (find_instrument_v1(p_instrument)).instrument_id;
+    END IF;
+    IF p_by = 'client' THEN
+        RETURN QUERY
+        SELECT i.instrument, c.client_id, NULL::date, trim_scale(sum(p.quantity)),
+               trim_scale(sum(p.value)), sum(p.n)::bigint
+        FROM (
+            -- By pair first: pairs are few, trades are many.
+            SELECT t.instrument_id, t.maker_client_no AS maker, t.taker_client_no AS taker,
+                   sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value, count(*) AS n
+            FROM instruments i JOIN trades t USING (instrument_id)
+            WHERE (v_instrument_id IS NULL OR i.instrument_id = v_instrument_id)
+              AND t.traded_at >= p_from AND t.traded_at < p_to
+            GROUP BY 1, 2, 3
+        ) p
+        CROSS JOIN LATERAL (
+            SELECT p.maker AS client_no UNION ALL SELECT p.taker WHERE p.taker <> p.maker) l
+        JOIN instruments i USING (instrument_id)
+        JOIN clients c USING (client_no)
+        GROUP BY i.instrument_id, i.instrument, c.client_id
+        ORDER BY i.instrument_id, sum(p.value) DESC, c.client_id;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT i.instrument, NULL, s.day, trim_scale(s.quantity), trim_scale(s.value), s.n
+    FROM (
+        SELECT t.instrument_id,
+               CASE p_by WHEN 'day' THEN (t.traded_at AT TIME ZONE 'UTC')::date END AS day,
+               sum(t.quantity) AS quantity, sum(t.price * t.quantity) AS value, count(*) AS n
+        FROM instruments i JOIN trades t USING (instrument_id)
+        WHERE (v_instrument_id IS NULL OR i.instrument_id = v_instrument_id)
+          AND t.traded_at >= p_from AND t.traded_at < p_to
+        GROUP BY 1, 2
+    ) s
+    JOIN instruments i USING (instrument_id)
+    ORDER BY i.instrument_id, s.day;
+END
+$$;
+
+
+ALTER FUNCTION analytics.volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text) IS '
+How much was traded. Always by instrument, because assets do not add up; further by client or by day
+on request.
+
+Arguments
+  p_from        from this time on; default 24 hours ago
+  p_to          up to but not including this time; default now
+  p_by          instrument (the default), client or day
+  p_instrument  only this instrument; default all
+
+Columns
+  instrument    the instrument
+  client_id     by client: the client; a trade counts for both of its sides, but once for a client
+                that traded with itself; else null
+  day           by day: the day, UTC; else null
+  volume        base asset traded
+  quote_volume  quote asset paid for it, exact
+  trade_count   number of trades
+
+Example
+  SELECT day, quote_volume FROM analytics.volume(now() - interval ''7 days'', p_by => ''day'');
+';
+
+
+--
+-- Name: vwap(text, timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: analytics; Owner: exchange_owner
+--
+
+CREATE FUNCTION analytics.vwap(p_instrument text, p_from timestamp with time zone DEFAULT (now() - '24:00:00'::interval), p_to timestamp with time zone DEFAULT now()) RETURNS TABLE(vwap numeric, volume numeric, quote_volume numeric, trade_count bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument instruments := find_instrument_v1(p_instrument);
+BEGIN
+    PERFORM check_range_v1(p_from, p_to);
+    RETURN QUERY
+    SELECT divide_half_even(s.value, s.quantity), trim_scale(s.quantity), trim_scale(s.value), s.n
+    FROM (
+        SELECT coalesce(sum(t.price * t.quantity), 0) AS value,
+               coalesce(sum(t.quantity), 0) AS quantity, count(*) AS n
+        FROM trades t
+        WHERE t.instrument_id = v_instrument.instrument_id
+          AND t.traded_at >= p_from AND t.traded_at < p_to
+    ) s;
+END
+$$;
+
+
+ALTER FUNCTION analytics.vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: FUNCTION vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone); Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON FUNCTION analytics.vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone) IS '
+The volume-weighted average price of an instrument''s trades in a range of time.
+
+Arguments
+  p_instrument  the instrument, such as BTC-USD
+  p_from        from this time on; default 24 hours ago
+  p_to          up to but not including this time; default now
+
+Columns (always one row)
+  vwap          quote_volume / volume, rounded half to even to 8 decimals; null without trades
+  volume        base asset traded
+  quote_volume  quote asset paid for it: the sum of price * quantity, exact
+  trade_count   number of trades
+
+Example
+  SELECT vwap FROM analytics.vwap(''BTC-USD'', now() - interval ''1 hour'');
+';
+
 
 --
 -- Name: acquire_shard_v1(integer, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -263,6 +2024,313 @@ $$;
 ALTER FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids text[]) OWNER TO exchange_owner;
 
 --
+-- Name: balance_windows_v1(timestamp with time zone, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.balance_windows_v1(p_at timestamp with time zone, p_day date) RETURNS SETOF exchange.book_window
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    c_last CONSTANT bigint := 9223372036854775807;
+    v_next CONSTANT timestamptz := p_at + interval '1 microsecond';
+    v_book record;
+BEGIN
+    FOR v_book IN
+        SELECT k.instrument_id, coalesce(b.to_sequence, 0) AS bound,
+               coalesce(
+                   CASE k.instrument_id WHEN 0 THEN
+                       (SELECT h.posted_at FROM house_entries h WHERE h.sequence = b.to_sequence)
+                   END,
+                   (SELECT e.happened_at FROM order_events e
+                    WHERE e.instrument_id = k.instrument_id AND e.sequence = b.to_sequence),
+                   (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = k.instrument_id AND t.sequence = b.to_sequence),
+                   '-infinity') AS bound_at,
+               coalesce(r.sequence, 0) AS retired,
+               coalesce(
+                   (SELECT e.happened_at FROM order_events e
+                    WHERE e.instrument_id = k.instrument_id AND e.sequence = r.sequence + 1),
+                   (SELECT t.traded_at FROM trades t
+                    WHERE t.instrument_id = k.instrument_id AND t.sequence = r.sequence + 1),
+                   '-infinity') AS kept_from
+        FROM (SELECT i.instrument_id FROM instruments i UNION ALL SELECT 0) k
+        LEFT JOIN settlement_bounds b ON b.day = p_day AND b.instrument_id = k.instrument_id
+        LEFT JOIN kept_after r ON r.instrument_id = k.instrument_id
+    LOOP
+        IF v_book.retired > 0 AND (CASE WHEN p_day IS NOT NULL AND v_book.bound_at <= p_at
+                                        THEN v_book.bound < v_book.retired
+                                        ELSE p_at < v_book.kept_from END) THEN
+            RAISE EXCEPTION 'what moved balances around % is no longer in the tables', p_at
+                USING ERRCODE = '22023', HINT = 'Ask for a later moment: older history is retired.';
+        END IF;
+        IF p_day IS NULL THEN
+            RETURN NEXT (v_book.instrument_id, -1, v_next, timestamptz 'infinity',
+                         0::bigint, c_last)::book_window;
+        ELSIF v_book.bound_at <= p_at THEN
+            RETURN NEXT (v_book.instrument_id, 1, v_book.bound_at, p_at,
+                         v_book.bound, c_last)::book_window;
+        ELSE
+            RETURN NEXT (v_book.instrument_id, -1, v_next, v_book.bound_at,
+                         0::bigint, v_book.bound)::book_window;
+        END IF;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.balance_windows_v1(p_at timestamp with time zone, p_day date) OWNER TO exchange_owner;
+
+--
+-- Name: balances_at_v1(bigint, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestamp with time zone) RETURNS TABLE(asset_id integer, posted numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_day date := nearest_closing_v1(p_at);
+    v_windows book_window[] := ARRAY(SELECT w FROM balance_windows_v1(p_at, v_day) w);
+BEGIN
+    RETURN QUERY
+    SELECT s.asset_id, sum(s.amount)
+    FROM (
+        SELECT b.asset_id, b.posted FROM balances b
+        WHERE v_day IS NULL AND b.client_no = p_client_no
+        UNION ALL
+        SELECT c.asset_id, c.posted FROM closing_balances c
+        WHERE c.day = v_day AND c.client_no = p_client_no
+        UNION ALL
+        SELECT m.asset_id, m.amount FROM client_movements_v1(p_client_no, v_windows) m
+    ) s(asset_id, amount)
+    GROUP BY s.asset_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: best_level_v1(integer, exchange.side); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.best_level_v1(p_instrument_id integer, p_side exchange.side) RETURNS TABLE(price numeric, quantity numeric, orders bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT o.price, sum(o.quantity - o.filled_quantity), count(*)
+    FROM orders o
+    WHERE o.instrument_id = p_instrument_id AND o.side = p_side
+      AND o.status IN ('open', 'partially_filled')
+      AND o.price = CASE p_side
+          WHEN 'buy' THEN (SELECT max(b.price) FROM orders b
+                           WHERE b.instrument_id = p_instrument_id AND b.side = 'buy'
+                             AND b.status IN ('open', 'partially_filled'))
+          ELSE (SELECT min(a.price) FROM orders a
+                WHERE a.instrument_id = p_instrument_id AND a.side = 'sell'
+                  AND a.status IN ('open', 'partially_filled'))
+      END
+    GROUP BY o.price
+$$;
+
+
+ALTER FUNCTION exchange.best_level_v1(p_instrument_id integer, p_side exchange.side) OWNER TO exchange_owner;
+
+--
+-- Name: book_at_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.book_at_v1(p_instrument_id integer, p_sequence bigint) RETURNS TABLE(side exchange.side, price numeric, quantity numeric, orders bigint)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_last bigint := (SELECT s.sequence FROM shard s WHERE s.instrument_id = p_instrument_id);
+    v_snapshot book_snapshots%ROWTYPE;
+    v_base bigint;
+    v_taker bigint;
+BEGIN
+    IF p_sequence IS NULL OR p_sequence NOT BETWEEN 0 AND v_last THEN
+        RAISE EXCEPTION 'there is no sequence %: the instrument is at %',
+            coalesce(p_sequence::text, 'null'), v_last USING ERRCODE = '22023';
+    END IF;
+    SELECT * INTO v_snapshot FROM book_snapshots b
+    WHERE b.instrument_id = p_instrument_id AND b.sequence <= p_sequence
+    ORDER BY b.sequence DESC LIMIT 1;
+    v_base := coalesce(v_snapshot.sequence, 0);
+    v_taker := (SELECT t.taker_order_no FROM trades t
+                WHERE t.instrument_id = p_instrument_id AND t.sequence = p_sequence + 1);
+
+    IF v_last - p_sequence < p_sequence - v_base THEN
+        RETURN QUERY
+        SELECT l.side, l.price, sum(l.quantity), count(*)
+        FROM (
+            SELECT r.order_no, r.side, r.price, sum(r.quantity) AS quantity
+            FROM (
+                SELECT o.order_no, o.side, o.price, o.quantity - o.filled_quantity AS quantity
+                FROM orders o
+                WHERE o.instrument_id = p_instrument_id
+                  AND o.status IN ('open', 'partially_filled')
+                UNION ALL
+                SELECT c.order_no, c.side, c.price, -c.quantity
+                FROM book_changes_v1(p_instrument_id, p_sequence, v_last) c
+            ) r
+            WHERE r.order_no IS DISTINCT FROM v_taker
+            GROUP BY r.order_no, r.side, r.price
+            HAVING sum(r.quantity) <> 0
+        ) l
+        GROUP BY l.side, l.price;
+        RETURN;
+    END IF;
+
+    IF p_sequence > v_base THEN
+        PERFORM check_history_v1(p_instrument_id, v_base + 1);
+    END IF;
+    RETURN QUERY
+    SELECT l.side, l.price, sum(l.quantity), CASE WHEN v_base = 0 THEN count(*) END
+    FROM (
+        SELECT 'buy'::side, b.price, b.quantity
+        FROM unnest(v_snapshot.bid_prices, v_snapshot.bid_quantities) AS b(price, quantity)
+        UNION ALL
+        SELECT 'sell', a.price, a.quantity
+        FROM unnest(v_snapshot.ask_prices, v_snapshot.ask_quantities) AS a(price, quantity)
+        UNION ALL
+        SELECT c.side, c.price, c.quantity
+        FROM book_changes_v1(p_instrument_id, v_base, p_sequence) c
+        WHERE c.order_no IS DISTINCT FROM v_taker
+    ) l(side, price, quantity)
+    GROUP BY l.side, l.price
+    HAVING sum(l.quantity) <> 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.book_at_v1(p_instrument_id integer, p_sequence bigint) OWNER TO exchange_owner;
+
+--
+-- Name: book_changes_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.book_changes_v1(p_instrument_id integer, p_after bigint, p_to bigint) RETURNS TABLE(order_no bigint, side exchange.side, price numeric, quantity numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT c.order_no, c.side, c.price, sum(c.quantity)
+    FROM (
+        SELECT e.order_no, e.side, e.price,
+               CASE e.kind WHEN 'accepted' THEN e.quantity ELSE -e.quantity END AS quantity
+        FROM order_events e
+        WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after AND e.sequence <= p_to
+          AND e.kind <> 'rejected' AND e.price IS NOT NULL
+        UNION ALL
+        SELECT t.maker_order_no,
+               CASE t.taker_side WHEN 'buy' THEN 'sell' ELSE 'buy' END::side, t.price, -t.quantity
+        FROM trades t
+        WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= p_to
+        UNION ALL
+        SELECT t.taker_order_no, t.taker_side, o.price, -t.quantity
+        FROM trades t
+        JOIN orders o ON o.instrument_id = p_instrument_id AND o.order_no = t.taker_order_no
+        WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= p_to
+          AND o.price IS NOT NULL
+    ) c
+    GROUP BY c.order_no, c.side, c.price
+    HAVING sum(c.quantity) <> 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.book_changes_v1(p_instrument_id integer, p_after bigint, p_to bigint) OWNER TO exchange_owner;
+
+--
+-- Name: book_depth_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.book_depth_v1(p_instrument_id integer, p_sequence bigint, p_levels integer) RETURNS TABLE(side text, level integer, price numeric, quantity numeric, cumulative numeric, orders bigint)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF p_levels < 1 THEN
+        RAISE EXCEPTION 'levels must be at least 1 (null: all of them)' USING ERRCODE = '22023';
+    END IF;
+    RETURN QUERY
+    SELECT CASE r.side WHEN 'buy' THEN 'bid' ELSE 'ask' END, r.level::integer,
+           trim_scale(r.price), trim_scale(r.quantity), trim_scale(r.cumulative), r.orders
+    FROM (
+        SELECT b.*,
+               row_number() OVER best_first AS level,
+               sum(b.quantity) OVER best_first AS cumulative
+        FROM book_at_v1(p_instrument_id, p_sequence) b
+        WINDOW best_first AS (
+            PARTITION BY b.side
+            ORDER BY CASE b.side WHEN 'buy' THEN -b.price ELSE b.price END)
+    ) r
+    WHERE p_levels IS NULL OR r.level <= p_levels
+    ORDER BY r.side, r.level;
+END
+$$;
+
+
+ALTER FUNCTION exchange.book_depth_v1(p_instrument_id integer, p_sequence bigint, p_levels integer) OWNER TO exchange_owner;
+
+--
+-- Name: book_totals_v1(exchange.book_window); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.book_totals_v1(w exchange.book_window) RETURNS TABLE(client_no bigint, asset_id integer, amount numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    IF w.instrument_id = 0 THEN
+        RETURN QUERY
+        SELECT least(p.client_no, 1), p.asset_id, w.direction * sum(p.amount)
+        FROM house_entries e JOIN postings p ON p.instrument_id = 0 AND p.sequence = e.sequence
+        WHERE e.sequence > w.after_sequence AND e.sequence <= w.to_sequence
+          AND e.posted_at >= w.from_at AND e.posted_at <= w.to_at
+        GROUP BY least(p.client_no, 1), p.asset_id;
+    ELSE
+        -- What one client pays another does not change what clients have; their fees do.
+        RETURN QUERY
+        SELECT l.client_no, l.asset_id, w.direction * l.sign * f.fees
+        FROM (
+            SELECT coalesce(sum(t.maker_fee + t.taker_fee), 0) AS fees
+            FROM trades t
+            WHERE t.instrument_id = w.instrument_id
+              AND t.traded_at >= w.from_at AND t.traded_at <= w.to_at
+              AND t.sequence > w.after_sequence AND t.sequence <= w.to_sequence
+        ) f
+        JOIN instruments i ON i.instrument_id = w.instrument_id
+        CROSS JOIN LATERAL (VALUES
+            (1::bigint, i.quote_asset_id, -1), (-2::bigint, i.quote_asset_id, 1)
+        ) AS l(client_no, asset_id, sign);
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.book_totals_v1(w exchange.book_window) OWNER TO exchange_owner;
+
+--
 -- Name: candles_v1(text, bigint, bigint, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -394,6 +2462,31 @@ $$;
 ALTER FUNCTION exchange.check_entries_v1() OWNER TO exchange_owner;
 
 --
+-- Name: check_history_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM order_events e
+                   WHERE e.instrument_id = p_instrument_id AND e.sequence = p_first)
+       AND NOT EXISTS (SELECT FROM trades t
+                       WHERE t.instrument_id = p_instrument_id AND t.sequence = p_first) THEN
+        RAISE EXCEPTION 'event % of instrument number % is no longer in the tables',
+            p_first, p_instrument_id
+            USING ERRCODE = '22023',
+                  HINT = 'The history before it was detached, and no snapshot stands in for it.';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) OWNER TO exchange_owner;
+
+--
 -- Name: check_postings_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -438,6 +2531,97 @@ $$;
 
 
 ALTER FUNCTION exchange.check_postings_v1() OWNER TO exchange_owner;
+
+--
+-- Name: check_range_v1(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+BEGIN
+    IF p_from IS NULL OR p_to IS NULL OR p_from > p_to THEN
+        RAISE EXCEPTION 'the range from % to % is not one',
+            coalesce(p_from::text, 'null'), coalesce(p_to::text, 'null')
+            USING ERRCODE = '22023', HINT = 'Give the earlier time first, and no null.';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: client_movements_v1(bigint, exchange.book_window[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.client_movements_v1(p_client_no bigint, p_windows exchange.book_window[]) RETURNS TABLE(kind text, asset_id integer, amount numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    w book_window;
+BEGIN
+    FOREACH w IN ARRAY p_windows LOOP
+        IF w.instrument_id = 0 THEN
+            RETURN QUERY
+            SELECT e.kind::text, p.asset_id, w.direction * sum(p.amount)
+            FROM postings p JOIN house_entries e USING (sequence)
+            WHERE p.instrument_id = 0 AND p.client_no = p_client_no
+              AND p.sequence > w.after_sequence AND p.sequence <= w.to_sequence
+              AND e.posted_at >= w.from_at AND e.posted_at <= w.to_at
+            GROUP BY e.kind, p.asset_id;
+        ELSE
+            RETURN QUERY
+            SELECT m.kind, m.asset_id, w.direction * m.amount
+            FROM (
+                SELECT sum(s.quantity) AS quantity, sum(s.value) AS value, sum(s.fee) AS fee
+                FROM (
+                    SELECT CASE t.taker_side WHEN 'buy' THEN -t.quantity ELSE t.quantity END
+                               AS quantity,
+                           CASE t.taker_side WHEN 'buy' THEN 1 ELSE -1 END * t.price * t.quantity
+                               AS value,
+                           t.maker_fee AS fee
+                    FROM trades t
+                    WHERE t.instrument_id = w.instrument_id AND t.maker_client_no = p_client_no
+                      AND t.traded_at >= w.from_at AND t.traded_at <= w.to_at
+                      AND t.sequence > w.after_sequence AND t.sequence <= w.to_sequence
+                    UNION ALL
+                    SELECT CASE t.taker_side WHEN 'buy' THEN t.quantity ELSE -t.quantity END,
+                           CASE t.taker_side WHEN 'buy' THEN -1 ELSE 1 END * t.price * t.quantity,
+                           t.taker_fee
+                    FROM trades t
+                    WHERE t.instrument_id = w.instrument_id AND t.taker_client_no = p_client_no
+                      AND t.traded_at >= w.from_at AND t.traded_at <= w.to_at
+                      AND t.sequence > w.after_sequence AND t.sequence <= w.to_sequence
+                ) s
+            ) f
+            JOIN instruments i ON i.instrument_id = w.instrument_id
+            CROSS JOIN LATERAL (VALUES
+                ('trade', i.base_asset_id, f.quantity),
+                ('trade', i.quote_asset_id, f.value),
+                ('fee', i.quote_asset_id, -f.fee)
+            ) AS m(kind, asset_id, amount)
+            WHERE m.amount IS NOT NULL;
+            IF p_client_no = -2 THEN
+                RETURN QUERY
+                SELECT 'fee', i.quote_asset_id, w.direction * sum(t.maker_fee + t.taker_fee)
+                FROM instruments i JOIN trades t USING (instrument_id)
+                WHERE i.instrument_id = w.instrument_id
+                  AND t.traded_at >= w.from_at AND t.traded_at <= w.to_at
+                  AND t.sequence > w.after_sequence AND t.sequence <= w.to_sequence
+                GROUP BY i.quote_asset_id;
+            END IF;
+        END IF;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.client_movements_v1(p_client_no bigint, p_windows exchange.book_window[]) OWNER TO exchange_owner;
 
 --
 -- Name: commit_batch_v3(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -691,6 +2875,35 @@ $$;
 ALTER FUNCTION exchange.detach_statements_v1() OWNER TO exchange_owner;
 
 --
+-- Name: divide_half_even(numeric, numeric, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer DEFAULT 8) RETURNS numeric
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+DECLARE
+    v_dividend numeric := abs(p_dividend) * ('1e' || p_decimals)::numeric;
+    v_divisor numeric := abs(p_divisor);
+    v_quotient numeric;
+    v_twice numeric;
+BEGIN
+    IF v_divisor = 0 THEN
+        RETURN NULL;
+    END IF;
+    v_quotient := div(v_dividend, v_divisor);
+    v_twice := 2 * (v_dividend - v_quotient * v_divisor);
+    IF v_twice > v_divisor OR (v_twice = v_divisor AND v_quotient % 2 = 1) THEN
+        v_quotient := v_quotient + 1;
+    END IF;
+    RETURN trim_scale(sign(p_dividend) * sign(p_divisor) * v_quotient
+                      * ('1e-' || p_decimals)::numeric);
+END
+$$;
+
+
+ALTER FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer) OWNER TO exchange_owner;
+
+--
 -- Name: ensure_clients_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -712,6 +2925,29 @@ $$;
 
 
 ALTER FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) OWNER TO exchange_owner;
+
+--
+-- Name: find_client_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.find_client_v1(p_client_id text) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_client_no bigint := (SELECT c.client_no FROM clients c WHERE c.client_id = p_client_id);
+BEGIN
+    IF v_client_no IS NULL THEN
+        RAISE EXCEPTION 'there is no client %', coalesce(quote_literal(p_client_id), 'null')
+            USING ERRCODE = '22023',
+                  HINT = 'A client exists from its first order on; names are case-sensitive.';
+    END IF;
+    RETURN v_client_no;
+END
+$$;
+
+
+ALTER FUNCTION exchange.find_client_v1(p_client_id text) OWNER TO exchange_owner;
 
 --
 -- Name: find_first_orders_v1(integer, text[], text[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -745,6 +2981,62 @@ $$;
 
 
 ALTER FUNCTION exchange.find_first_orders_v1(p_instrument_id integer, p_order_ids text[], p_client_ids text[], p_keys text[]) OWNER TO exchange_owner;
+
+SET default_tablespace = '';
+
+SET default_table_access_method = heap;
+
+--
+-- Name: instruments; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.instruments (
+    instrument_id integer NOT NULL,
+    instrument text NOT NULL,
+    base_asset_id integer NOT NULL,
+    quote_asset_id integer NOT NULL,
+    tick_size numeric NOT NULL,
+    lot_size numeric NOT NULL,
+    status text DEFAULT 'trading'::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT instruments_check CHECK ((base_asset_id <> quote_asset_id)),
+    CONSTRAINT instruments_lot_size_check CHECK (((lot_size >= 0.00000001) AND (scale(lot_size) <= 8))),
+    CONSTRAINT instruments_status_check CHECK ((status = 'trading'::text)),
+    CONSTRAINT instruments_tick_size_check CHECK (((tick_size >= 0.00000001) AND (scale(tick_size) <= 8)))
+);
+
+
+ALTER TABLE exchange.instruments OWNER TO exchange_owner;
+
+--
+-- Name: TABLE instruments; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.instruments IS 'What is traded: base asset, quote asset, tick and lot.';
+
+
+--
+-- Name: find_instrument_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.find_instrument_v1(p_instrument text) RETURNS exchange.instruments
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_instrument instruments%ROWTYPE;
+BEGIN
+    SELECT * INTO v_instrument FROM instruments i WHERE i.instrument = p_instrument;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no instrument %', coalesce(quote_literal(p_instrument), 'null')
+            USING ERRCODE = '22023', HINT = 'SELECT * FROM analytics.instruments() lists them.';
+    END IF;
+    RETURN v_instrument;
+END
+$$;
+
+
+ALTER FUNCTION exchange.find_instrument_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
 -- Name: free_shards_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -1137,6 +3429,41 @@ $$;
 ALTER FUNCTION exchange.last_order_at(p_instrument_id integer, p_at timestamp with time zone) OWNER TO exchange_owner;
 
 --
+-- Name: last_sequence_at_v1(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.last_sequence_at_v1(p_instrument_id integer, p_at timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    -- Events up to v_low are not later than p_at, those above v_high are.
+    v_low bigint := 0;
+    v_high bigint := (SELECT s.sequence FROM shard s WHERE s.instrument_id = p_instrument_id);
+    v_middle bigint;
+BEGIN
+    WHILE v_low < v_high LOOP
+        v_middle := v_high - (v_high - v_low) / 2;
+        IF coalesce(
+            (SELECT e.happened_at FROM order_events e
+             WHERE e.instrument_id = p_instrument_id AND e.sequence = v_middle),
+            (SELECT t.traded_at FROM trades t
+             WHERE t.instrument_id = p_instrument_id AND t.sequence = v_middle),
+            '-infinity') <= p_at THEN
+            v_low := v_middle;
+        ELSE
+            v_high := v_middle - 1;
+        END IF;
+    END LOOP;
+    RETURN v_low;
+END
+$$;
+
+
+ALTER FUNCTION exchange.last_sequence_at_v1(p_instrument_id integer, p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
 -- Name: list_book_snapshots_v1(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -1422,6 +3749,53 @@ $$;
 
 
 ALTER FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) OWNER TO exchange_owner;
+
+--
+-- Name: mark_price_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mark_price_v1(p_instrument_id integer) RETURNS numeric
+    LANGUAGE sql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT coalesce(
+        divide_half_even(
+            (SELECT o.price FROM orders o
+             WHERE o.instrument_id = p_instrument_id AND o.side = 'buy'
+               AND o.status IN ('open', 'partially_filled')
+             ORDER BY o.price DESC LIMIT 1)
+            + (SELECT o.price FROM orders o
+               WHERE o.instrument_id = p_instrument_id AND o.side = 'sell'
+                 AND o.status IN ('open', 'partially_filled')
+               ORDER BY o.price LIMIT 1),
+            2, 8),
+        (SELECT t.price FROM trades t WHERE t.instrument_id = p_instrument_id
+         ORDER BY t.sequence DESC LIMIT 1))
+$$;
+
+
+ALTER FUNCTION exchange.mark_price_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: nearest_closing_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) RETURNS date
+    LANGUAGE sql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT n.day
+    FROM (
+        SELECT NULL::date AS day, abs(extract(epoch FROM statement_timestamp() - p_at)) AS away
+        UNION ALL
+        SELECT r.day, abs(extract(epoch FROM r.settled_at - p_at)) FROM settlement_runs r
+    ) n
+    ORDER BY n.away, n.day NULLS FIRST LIMIT 1
+$$;
+
+
+ALTER FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) OWNER TO exchange_owner;
 
 --
 -- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2034,6 +4408,22 @@ $$;
 ALTER FUNCTION exchange.settle_v1(p_day date, p_actor text) OWNER TO exchange_owner;
 
 --
+-- Name: settlement_windows_v1(date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.settlement_windows_v1(p_day date) RETURNS SETOF exchange.book_window
+    LANGUAGE sql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT b.instrument_id, 1, timestamptz '-infinity', timestamptz 'infinity',
+           b.from_sequence, b.to_sequence
+    FROM settlement_bounds b WHERE b.day = p_day
+$$;
+
+
+ALTER FUNCTION exchange.settlement_windows_v1(p_day date) OWNER TO exchange_owner;
+
+--
 -- Name: store_book_snapshot_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2231,9 +4621,71 @@ CREATE AGGREGATE exchange.position_fold(p_start exchange.position_state, p_quant
 
 ALTER AGGREGATE exchange.position_fold(p_start exchange.position_state, p_quantity numeric, p_price numeric) OWNER TO exchange_owner;
 
-SET default_tablespace = '';
+--
+-- Name: functions; Type: VIEW; Schema: analytics; Owner: exchange_owner
+--
 
-SET default_table_access_method = heap;
+CREATE VIEW analytics.functions AS
+ SELECT (proname)::text AS function,
+    pg_get_function_arguments(oid) AS arguments,
+    replace(split_part(ltrim(obj_description(oid, 'pg_proc'::name), '
+'::text), '
+
+'::text, 1), '
+'::text, ' '::text) AS purpose,
+    obj_description(oid, 'pg_proc'::name) AS documentation
+   FROM pg_proc p
+  WHERE (pronamespace = ('analytics'::regnamespace)::oid)
+  ORDER BY proname;
+
+
+ALTER VIEW analytics.functions OWNER TO exchange_owner;
+
+--
+-- Name: VIEW functions; Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON VIEW analytics.functions IS '
+The functions of this schema and their documentation; in psql also \df+ analytics.*
+
+Columns
+  function       the name, to be called as analytics.NAME(...)
+  arguments      what it takes, with types and defaults
+  purpose        what it is for
+  documentation  all of it: purpose, arguments, columns, an example
+
+Example
+  SELECT documentation FROM analytics.functions WHERE function = ''candles'';
+';
+
+
+--
+-- Name: COLUMN functions.function; Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON COLUMN analytics.functions.function IS 'the name, to be called as analytics.NAME(...)';
+
+
+--
+-- Name: COLUMN functions.arguments; Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON COLUMN analytics.functions.arguments IS 'what it takes, with types and defaults';
+
+
+--
+-- Name: COLUMN functions.purpose; Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON COLUMN analytics.functions.purpose IS 'what it is for';
+
+
+--
+-- Name: COLUMN functions.documentation; Type: COMMENT; Schema: analytics; Owner: exchange_owner
+--
+
+COMMENT ON COLUMN analytics.functions.documentation IS 'all of it: purpose, arguments, columns, an example';
+
 
 --
 -- Name: alembic_version; Type: TABLE; Schema: exchange; Owner: exchange_owner
@@ -2576,35 +5028,6 @@ ALTER TABLE exchange.house_entries OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.house_entries IS 'Who posted an entry of book 0, and why. Not partitioned, so that keys stay unique.';
-
-
---
--- Name: instruments; Type: TABLE; Schema: exchange; Owner: exchange_owner
---
-
-CREATE TABLE exchange.instruments (
-    instrument_id integer NOT NULL,
-    instrument text NOT NULL,
-    base_asset_id integer NOT NULL,
-    quote_asset_id integer NOT NULL,
-    tick_size numeric NOT NULL,
-    lot_size numeric NOT NULL,
-    status text DEFAULT 'trading'::text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT instruments_check CHECK ((base_asset_id <> quote_asset_id)),
-    CONSTRAINT instruments_lot_size_check CHECK (((lot_size >= 0.00000001) AND (scale(lot_size) <= 8))),
-    CONSTRAINT instruments_status_check CHECK ((status = 'trading'::text)),
-    CONSTRAINT instruments_tick_size_check CHECK (((tick_size >= 0.00000001) AND (scale(tick_size) <= 8)))
-);
-
-
-ALTER TABLE exchange.instruments OWNER TO exchange_owner;
-
---
--- Name: TABLE instruments; Type: COMMENT; Schema: exchange; Owner: exchange_owner
---
-
-COMMENT ON TABLE exchange.instruments IS 'What is traded: base asset, quote asset, tick and lot.';
 
 
 --
@@ -3257,6 +5680,13 @@ ALTER TABLE ONLY exchange.trades
 
 
 --
+-- Name: house_entries_time; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX house_entries_time ON exchange.house_entries USING btree (posted_at);
+
+
+--
 -- Name: orders_idempotency_key; Type: INDEX; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3275,6 +5705,13 @@ CREATE INDEX orders_of_client ON exchange.orders USING btree (client_no, status,
 --
 
 CREATE INDEX orders_of_status ON exchange.orders USING btree (instrument_id, status, order_no);
+
+
+--
+-- Name: orders_resting_price; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX orders_resting_price ON exchange.orders USING btree (instrument_id, side, price) WHERE (status = ANY (ARRAY['open'::exchange.order_status, 'partially_filled'::exchange.order_status]));
 
 
 --
@@ -3470,12 +5907,179 @@ ALTER TABLE ONLY exchange.shard
 
 
 --
+-- Name: SCHEMA analytics; Type: ACL; Schema: -; Owner: exchange_owner
+--
+
+GRANT USAGE ON SCHEMA analytics TO exchange_analyst;
+
+
+--
 -- Name: SCHEMA exchange; Type: ACL; Schema: -; Owner: exchange_owner
 --
 
 GRANT USAGE ON SCHEMA exchange TO exchange_matcher;
 GRANT USAGE ON SCHEMA exchange TO exchange_edge;
 GRANT USAGE ON SCHEMA exchange TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.active_clients(p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION balances(p_client text, p_at timestamp with time zone); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.balances(p_client text, p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.balances(p_client text, p_at timestamp with time zone) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION book_at(p_instrument text, p_at timestamp with time zone, p_levels integer); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.book_at(p_instrument text, p_at timestamp with time zone, p_levels integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.book_at(p_instrument text, p_at timestamp with time zone, p_levels integer) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.book_at_sequence(p_instrument text, p_sequence bigint, p_levels integer) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.candles(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_interval interval) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.depth_history(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_step interval, p_levels integer) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.fee_revenue(p_from timestamp with time zone, p_to timestamp with time zone) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION instruments(); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.instruments() FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.instruments() TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.maker_taker(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_per_client boolean) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION order_lifecycle(p_order_id text); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.order_lifecycle(p_order_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.order_lifecycle(p_order_id text) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.pnl(p_client text, p_from timestamp with time zone, p_to timestamp with time zone) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION positions(p_client text); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.positions(p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.positions(p_client text) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION settlement(p_day date); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.settlement(p_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.settlement(p_day date) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION statement(p_client text, p_day date); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.statement(p_client text, p_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.statement(p_client text, p_day date) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION ticker(p_instrument text); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.ticker(p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.ticker(p_instrument text) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.trades(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone, p_client text, p_limit integer) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION trial_balance(p_at timestamp with time zone); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.trial_balance(p_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.trial_balance(p_at timestamp with time zone) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION verify(); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.verify() FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.verify() TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.volume(p_from timestamp with time zone, p_to timestamp with time zone, p_by text, p_instrument text) TO exchange_analyst;
+
+
+--
+-- Name: FUNCTION vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone); Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION analytics.vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION analytics.vwap(p_instrument text, p_from timestamp with time zone, p_to timestamp with time zone) TO exchange_analyst;
 
 
 --
@@ -3515,6 +6119,55 @@ REVOKE ALL ON FUNCTION exchange.assign_segment_v1(p_segment text, p_client_ids t
 
 
 --
+-- Name: FUNCTION balance_windows_v1(p_at timestamp with time zone, p_day date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.balance_windows_v1(p_at timestamp with time zone, p_day date) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION balances_at_v1(p_client_no bigint, p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION best_level_v1(p_instrument_id integer, p_side exchange.side); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.best_level_v1(p_instrument_id integer, p_side exchange.side) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION book_at_v1(p_instrument_id integer, p_sequence bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.book_at_v1(p_instrument_id integer, p_sequence bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION book_changes_v1(p_instrument_id integer, p_after bigint, p_to bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.book_changes_v1(p_instrument_id integer, p_after bigint, p_to bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION book_depth_v1(p_instrument_id integer, p_sequence bigint, p_levels integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.book_depth_v1(p_instrument_id integer, p_sequence bigint, p_levels integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION book_totals_v1(w exchange.book_window); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.book_totals_v1(w exchange.book_window) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION candles_v1(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3537,10 +6190,31 @@ REVOKE ALL ON FUNCTION exchange.check_entries_v1() FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION check_history_v1(p_instrument_id integer, p_first bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION check_postings_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.check_postings_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION client_movements_v1(p_client_no bigint, p_windows exchange.book_window[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.client_movements_v1(p_client_no bigint, p_windows exchange.book_window[]) FROM PUBLIC;
 
 
 --
@@ -3559,11 +6233,25 @@ REVOKE ALL ON FUNCTION exchange.detach_statements_v1() FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION ensure_clients_v1(p_client_ids text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION find_client_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.find_client_v1(p_client_id text) FROM PUBLIC;
 
 
 --
@@ -3573,6 +6261,13 @@ GRANT ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) TO exchang
 REVOKE ALL ON FUNCTION exchange.find_first_orders_v1(p_instrument_id integer, p_order_ids text[], p_client_ids text[], p_keys text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.find_first_orders_v1(p_instrument_id integer, p_order_ids text[], p_client_ids text[], p_keys text[]) TO exchange_matcher;
 GRANT ALL ON FUNCTION exchange.find_first_orders_v1(p_instrument_id integer, p_order_ids text[], p_client_ids text[], p_keys text[]) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION find_instrument_v1(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.find_instrument_v1(p_instrument text) FROM PUBLIC;
 
 
 --
@@ -3666,6 +6361,13 @@ REVOKE ALL ON FUNCTION exchange.last_order_at(p_instrument_id integer, p_at time
 
 
 --
+-- Name: FUNCTION last_sequence_at_v1(p_instrument_id integer, p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.last_sequence_at_v1(p_instrument_id integer, p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_book_snapshots_v1(p_instrument text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3733,6 +6435,20 @@ GRANT ALL ON FUNCTION exchange.make_partitions_v1(p_ahead integer) TO exchange_j
 --
 
 REVOKE ALL ON FUNCTION exchange.make_ranges_v1(p_instrument_id integer, p_sequence bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION mark_price_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mark_price_v1(p_instrument_id integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION nearest_closing_v1(p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) FROM PUBLIC;
 
 
 --
@@ -3826,6 +6542,13 @@ GRANT ALL ON FUNCTION exchange.settle_v1(p_day date, p_actor text) TO exchange_j
 
 
 --
+-- Name: FUNCTION settlement_windows_v1(p_day date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.settlement_windows_v1(p_day date) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3867,6 +6590,13 @@ REVOKE ALL ON FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from 
 --
 
 REVOKE ALL ON FUNCTION exchange.position_fold(exchange.position_state, numeric, numeric) FROM PUBLIC;
+
+
+--
+-- Name: TABLE functions; Type: ACL; Schema: analytics; Owner: exchange_owner
+--
+
+GRANT SELECT ON TABLE analytics.functions TO exchange_analyst;
 
 
 --

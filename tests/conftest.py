@@ -47,12 +47,8 @@ def migrated_database(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str, migrated_database: str) -> Iterator[str]:
     """The URL of a fresh, migrated database."""
-    name = f"test_{uuid.uuid4().hex}"
-    _on_server(postgres_url, "CREATE DATABASE {} TEMPLATE {}", name, migrated_database)
-    try:
-        yield servers.other_database(postgres_url, name)
-    finally:
-        _on_server(postgres_url, "DROP DATABASE {} WITH (FORCE)", name)
+    with servers.fresh_database(postgres_url, migrated_database) as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -111,6 +112,18 @@ def redis_answers(url: str) -> bool:
             return bool(client.ping())
         except redis.ConnectionError:
             return False
+
+
+@contextlib.contextmanager
+def fresh_database(url: str, template: str) -> Iterator[str]:
+    """Give the URL of a copy of a database, for as long as it is needed."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type]
+        try:
+            yield other_database(url, name)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
 
 
 def other_database(url: str, name: str) -> str:

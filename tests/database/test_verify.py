@@ -58,6 +58,9 @@ TAMPERINGS = {
     ),
     "trades_respect_limits": SOLD_TOO_LOW,
     "sequences_are_gapless": "UPDATE exchange.shard SET sequence = 1 WHERE instrument_id = 1",
+    "resting_orders_are_their_events": ORDER.format(
+        no=1, side="buy", price=10, filled=0, value=0, status="open"
+    ),
     "numbers_are_gapless": "UPDATE exchange.shard SET order_no = 1 WHERE instrument_id = 1",
 }
 

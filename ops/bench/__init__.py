@@ -1,0 +1,1 @@
+"""Measurements that take minutes; each is run by hand and says what it measured."""

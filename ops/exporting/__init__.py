@@ -1,0 +1,1 @@
+"""What is stored, streamed to files: `source` reads, the others write, each a format."""

@@ -53,12 +53,20 @@ def main(arguments: list[str]) -> int:
     )
     command.add_arguments(parser)
     try:
-        return int(command.main(parser.parse_args(arguments[1:])))
+        return int(command.main(parser.parse_args(data_first(arguments[1:]))))
     except OpsError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def data_first(arguments: list[str]) -> list[str]:
+    """Let `--data` stand anywhere, also behind an action, whose parser does not know it."""
+    if "--data" not in arguments[:-1]:
+        return arguments
+    place = arguments.index("--data")
+    return [*arguments[place : place + 2], *arguments[:place], *arguments[place + 2 :]]
 
 
 def usage() -> str:

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from ops.__main__ import COMMANDS, main
+from ops.__main__ import COMMANDS, data_first, main
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,3 +99,16 @@ def test_unusable_arguments_are_usage_errors(
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["list"], ["list"]),
+        (["add", "x", "--data", "here"], ["--data", "here", "add", "x"]),
+        (["--data", "here", "list"], ["--data", "here", "list"]),
+        (["list", "--data"], ["list", "--data"]),
+    ],
+)
+def test_the_data_folder_may_be_named_anywhere(given: list[str], read: list[str]) -> None:
+    assert data_first(given) == read

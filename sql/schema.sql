@@ -2722,7 +2722,9 @@ BEGIN
             status = v_update.status, status_reason = nullif(v_update.reason, ''),
             updated_at = v_at
         WHERE o.instrument_id = p_instrument_id AND o.order_no = v_update.order_no
-          AND o.status IN ('open', 'partially_filled');
+          -- Not "IN ('open', ...)": that would allow the partial indexes of resting orders, and a plan
+          -- made while these were small would walk all of them for every order.
+          AND o.status NOT IN ('filled', 'cancelled', 'rejected');
         IF NOT FOUND THEN
             RAISE EXCEPTION 'order % is not resting', v_update.order_no USING ERRCODE = 'EX003';
         END IF;

@@ -21,7 +21,7 @@ from workers.adapters.errors import AdapterError, OutcomeUnknown
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, Publisher, subscribe
 from workers.core.channels import changes_channel, depth_channel, reply_channel
-from workers.core.codec import decode_changes, decode_depth
+from workers.core.codec import EncodedChanges, decode_depth
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
 from workers.metrics import Metrics
@@ -76,7 +76,7 @@ class Feed:
         self._histories = histories
         self._metrics = metrics
         # Instruments whose history has a gap: what came behind it, and the task that fills it.
-        self._backlogs: dict[str, list[Changes]] = {}
+        self._backlogs: dict[str, list[EncodedChanges]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._heard_at = 0.0
 
@@ -97,6 +97,7 @@ class Feed:
         """Send this process its heartbeat, for ever."""
         while True:
             try:
+                self._submitter.observe()
                 await self._publisher.publish(self._reply_channel, HEARTBEAT)
             except AdapterError as error:
                 logger.debug("no heartbeat: %s", error)
@@ -179,7 +180,7 @@ class Feed:
             self._relay.restart(name, "orderbook")
 
     async def _take_changes(self, name: str, payload: bytes) -> None:
-        changes = decode_changes(payload)
+        changes = EncodedChanges(payload)
         if name not in self._backlogs:
             if await self._pass_on(name, changes):
                 return
@@ -187,7 +188,7 @@ class Feed:
         if len(self._backlogs[name]) < BACKLOG_MAX:
             self._backlogs[name].append(changes)
 
-    async def _pass_on(self, name: str, changes: Changes) -> bool:
+    async def _pass_on(self, name: str, changes: Changes | EncodedChanges) -> bool:
         """Take changes into the history and tell the relay; False when there is a gap before them.
 
         In pieces, with pauses in which clients read; each piece follows on for whoever joins then.
@@ -197,7 +198,9 @@ class Feed:
             return True
         if changes.prev_sequence != history.sequence:
             return False
-        for number, piece in enumerate(split(changes)):
+        if not self._relay.is_followed(name):
+            return history.add(changes)
+        for number, piece in enumerate(split(changes.decode())):
             if number:
                 await asyncio.sleep(0)
             history.add(piece)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from workers.core.codec import EncodedChanges
 from workers.core.records import Changes
 
 # Trades and changed orders kept per instrument, about 0.5 KB each: what a client that was away for
@@ -19,7 +20,7 @@ class History:
     def __init__(self, instrument: str) -> None:
         self.instrument = instrument
         self.sequence = -1
-        self._batches: deque[Changes] = deque()
+        self._batches: deque[Changes | EncodedChanges] = deque()
         self._records = 0
 
     def start(self, sequence: int) -> None:
@@ -28,16 +29,16 @@ class History:
         self._batches.clear()
         self._records = 0
 
-    def add(self, changes: Changes) -> bool:
+    def add(self, changes: Changes | EncodedChanges) -> bool:
         """Add what follows. False means a gap, and nothing was added."""
         if changes.prev_sequence != self.sequence:
             return False
         self.sequence = changes.sequence
         self._batches.append(changes)
-        self._records += _records(changes)
+        self._records += changes.length
         # The last one stays, however large: from its start a client can always go on.
         while self._records > RECORDS_MAX and len(self._batches) > 1:
-            self._records -= _records(self._batches.popleft())
+            self._records -= self._batches.popleft().length
         return True
 
     def since(self, sequence: int) -> Changes | None:
@@ -45,7 +46,7 @@ class History:
         start = self._batches[0].prev_sequence if self._batches else self.sequence
         if not start <= sequence <= self.sequence:
             return None
-        batches = [batch for batch in self._batches if batch.sequence > sequence]
+        batches = [batch.decode() for batch in self._batches if batch.sequence > sequence]
         return Changes(
             sequence,
             self.sequence,
@@ -57,7 +58,7 @@ class History:
 
     def __reversed__(self) -> Iterator[Changes]:
         """Yield the batches, newest first."""
-        return reversed(self._batches)
+        return (batch.decode() for batch in reversed(self._batches))
 
 
 def split(changes: Changes) -> Iterator[Changes]:
@@ -65,7 +66,7 @@ def split(changes: Changes) -> Iterator[Changes]:
 
     One order can trade with thousands: what comes of it must not be one block for every client.
     """
-    if _records(changes) <= PIECE_RECORDS:
+    if changes.length <= PIECE_RECORDS:
         yield changes
         return
     sequences = sorted(
@@ -90,7 +91,3 @@ Item = TypeVar("Item")
 def _take_while(items: deque[Item], wanted: Callable[[Item], bool]) -> Iterator[Item]:
     while items and wanted(items[0]):
         yield items.popleft()
-
-
-def _records(changes: Changes) -> int:
-    return len(changes.trades) + len(changes.orders)

@@ -52,8 +52,8 @@ class Instruments:
 
     def get(self, name: str) -> Instrument:
         """Return an instrument. Raises ApiError (404; 503 while none is known yet)."""
-        self.all()
         instrument = self._by_name.get(name)
         if instrument is None:
+            self.all()
             raise unknown_instrument(name, self.names)
         return instrument

@@ -31,10 +31,18 @@ class Limiter:
     reading goes on.
     """
 
-    def __init__(self, limits: RateLimits, requests_max: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        limits: RateLimits,
+        requests_max: int,
+        metrics: Metrics,
+        *,
+        behind_proxies: bool = False,
+    ) -> None:
         self._limits = limits
         self._requests_max = requests_max
         self._metrics = metrics
+        self._behind_proxies = behind_proxies
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
         self._checker: asyncio.Task[None] | None = None
         self._pass_until = 0.0
@@ -63,12 +71,17 @@ class Limiter:
 
     async def admit(self, request: Request, client_id: str | None = None, cost: int = 1) -> None:
         """Count an HTTP request; its answer will say what is left. Raises ApiError (429)."""
-        verdict = await self.take(request.client_ip, client_id, cost)
+        verdict = await self.take(self.address(request), client_id, cost)
         if verdict is None:
             return
         request.ctx.rate_headers = self.headers(verdict)
         if not verdict.allowed:
             raise too_many(verdict)
+
+    def address(self, request: Request) -> str:
+        """Return whose request it is, by what the proxies say that we believe."""
+        # Without proxies there is nothing to look for in the headers.
+        return request.client_ip if self._behind_proxies else request.ip
 
     def headers(self, verdict: Verdict) -> dict[str, str]:
         """Return the headers that tell a client where it stands."""

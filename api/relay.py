@@ -99,6 +99,12 @@ class Relay:
         if channel is not None and channel.live:
             channel.publish(frames.delta_frame(instrument, delta))
 
+    def is_followed(self, instrument: str) -> bool:
+        """Return whether anybody gets an instrument's trades or orders live."""
+        followed: tuple[Kind, ...] = ("trades", "orders")
+        channels = (self._channels.get((kind, instrument)) for kind in followed)
+        return any(channel is not None and channel.live for channel in channels)
+
     def changes(self, instrument: str, changes: Changes) -> None:
         """Pass trades and changed orders on, which their history has just taken in."""
         trades = self._channels.get(("trades", instrument))

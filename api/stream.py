@@ -45,7 +45,7 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
     if not _is_our_page(request):
         await ws.close(POLICY_VIOLATION, "this page may not connect: see EXCHANGE_ORIGINS")
         return
-    session = Session(exchange, ws, request.client_ip)
+    session = Session(exchange, ws, exchange.limiter.address(request))
     # Sanic's own reader spends a task and three locks on every message. Its protocol object is
     # free of I/O, so the frames can be taken as they are read.
     ws.data_received = session.data_received  # type: ignore[method-assign]

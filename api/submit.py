@@ -92,6 +92,10 @@ class Submitter:
         self._sender: asyncio.Task[None] | None = None
         self._resolver: asyncio.Task[None] | None = None
 
+    def observe(self) -> None:
+        """Tell the metrics how many commands are in flight."""
+        self._metrics.commands_in_flight.set(len(self._pending))
+
     def instrument_of(self, order_id: str) -> str | None:
         """Return the instrument of an order that is or was on its way just now; else None."""
         for names in (self._sent, self._answered, self._answered_before):
@@ -122,14 +126,12 @@ class Submitter:
 
         def settled(answer: "asyncio.Future[Answer]") -> None:
             timer.cancel()
-            self._metrics.commands_in_flight.dec()
             self._pending.pop(correlation, None)
             if isinstance(command, SubmitOrder):
                 self._remember(command.order_id)
             answer.exception()  # seen, also when the client went away and nobody waits for it
 
         answer.add_done_callback(settled)
-        self._metrics.commands_in_flight.inc()
         self._pending[correlation] = Pending(instrument, command, answer)
         request = encode_request(
             command,

@@ -48,6 +48,9 @@ class Relay:
     def delta(self, name: str, delta: DepthDelta) -> None:
         self.told.append(("delta", delta.prev_sequence, delta.sequence))
 
+    def is_followed(self, name: str) -> bool:
+        return True
+
     def changes(self, name: str, changes: Changes) -> None:
         self.told.append(("changes", changes.prev_sequence, changes.sequence))
 
@@ -85,7 +88,7 @@ class Setting:
             instruments=SimpleNamespace(  # type: ignore[arg-type]
                 names=["BTC-USD"], wait_known=known, get=lambda _: instrument
             ),
-            submitter=SimpleNamespace(look_up=look_up),  # type: ignore[arg-type]
+            submitter=SimpleNamespace(look_up=look_up, observe=lambda: None),  # type: ignore[arg-type]
             relay=self.relay,  # type: ignore[arg-type]
             books=self.books,
             histories=self.histories,

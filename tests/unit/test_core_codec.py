@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from tests.builders import TIME_US, cancel, commands, submit, unhurried
 from workers.core.codec import (
     CodecError,
+    EncodedChanges,
     Reply,
     Request,
     decode_depth,
     decode_replies,
     decode_request,
     decode_snapshot,
+    encode_changes,
     encode_delta,
     encode_replies,
     encode_request,
@@ -25,7 +27,7 @@ from workers.core.codec import (
 from workers.core.depth import DepthDelta, DepthReplica, take_snapshot
 from workers.core.engine import MatchingEngine
 from workers.core.messages import Command, SubmitOrder
-from workers.core.records import OrderRecord, TradeRecord
+from workers.core.records import Changes, OrderRecord, TradeRecord
 from workers.core.units import UNITS_MAX
 
 TTL_MS = 5_000
@@ -342,6 +344,22 @@ def test_replies_round_trip(replies: list[Reply]) -> None:
         assert isinstance(reply.trades, tuple)
         assert reply.order is None or type(reply.order) is OrderRecord
         assert all(type(trade) is TradeRecord for trade in reply.trades)
+
+
+def test_changes_come_back_as_they_were() -> None:
+    """Amounts beyond 64 bits too; and as often as somebody asks."""
+    order = OrderRecord(
+        "o", 1, "a", "BTC-USD", "buy", "limit", UNITS_MAX, UNITS_MAX, 5, UNITS_MAX**2,
+        "partially_filled", "", "k", 1, 2,
+    )  # fmt: skip
+    trade = TradeRecord(7, 12, "BTC-USD", UNITS_MAX, 5, "o", "s", "sell", 2)
+    changes = Changes(10, 13, (trade,), ((12, order), (13, order._replace(order_id="s"))))
+    encoded = EncodedChanges(encode_changes(changes, 3))
+    assert (encoded.prev_sequence, encoded.sequence, encoded.length) == (10, 13, 3)
+    assert encoded.decode() == changes
+    assert encoded.decode() == changes
+    assert changes.decode() is changes
+    assert changes.length == 3
 
 
 def test_encoding_changes_nothing() -> None:

@@ -189,18 +189,33 @@ def encode_changes(changes: Changes, epoch: int) -> bytes:
     )
 
 
-def decode_changes(payload: bytes) -> Changes:
-    """Decode what `encode_changes` made."""
-    fields = orjson.loads(payload)
-    return Changes(
-        fields["prev_sequence"],
-        fields["sequence"],
-        tuple(_unpack(TradeRecord, trade, TRADE_AMOUNTS) for trade in fields["trades"]),
-        tuple(
-            (sequence, _unpack(OrderRecord, order, ORDER_AMOUNTS))
-            for sequence, order in fields["orders"]
-        ),
-    )
+class EncodedChanges:
+    """What `encode_changes` made. Its records are made when somebody asks for them, if ever: every
+    edge hears of every order, and few are asked about.
+    """
+
+    __slots__ = ("_orders", "_trades", "length", "prev_sequence", "sequence")
+
+    def __init__(self, payload: bytes) -> None:
+        fields = orjson.loads(payload)
+        self.prev_sequence: int = fields["prev_sequence"]
+        self.sequence: int = fields["sequence"]
+        self._trades: list[list[Any]] = fields["trades"]
+        self._orders: list[tuple[int, list[Any]]] = fields["orders"]
+        # How many records there are.
+        self.length = len(self._trades) + len(self._orders)
+
+    def decode(self) -> Changes:
+        """Return the changes."""
+        return Changes(
+            self.prev_sequence,
+            self.sequence,
+            tuple(_unpack(TradeRecord, [*trade], TRADE_AMOUNTS) for trade in self._trades),
+            tuple(
+                (sequence, _unpack(OrderRecord, [*order], ORDER_AMOUNTS))
+                for sequence, order in self._orders
+            ),
+        )
 
 
 Record = TypeVar("Record", OrderRecord, TradeRecord)

@@ -110,6 +110,15 @@ class Changes(NamedTuple):
     trades: tuple[TradeRecord, ...]
     orders: tuple[tuple[int, OrderRecord], ...]
 
+    @property
+    def length(self) -> int:
+        """How many records there are."""
+        return len(self.trades) + len(self.orders)
+
+    def decode(self) -> "Changes":
+        """Return itself: changes that were never encoded stand beside those that were."""
+        return self
+
 
 class BookSnapshot(NamedTuple):
     """A stored depth snapshot: (price_ticks, quantity_lots) per level, best first."""

@@ -102,7 +102,8 @@ def test_frames_that_ask_nothing(exchange: Exchange, start: bytes, piece: bytes)
         except (TimeoutError, ConnectionError):
             pass  # cut off before it was done
         assert alive_in(exchange) < QUICKLY_S
-        assert close_code(flood) == 1008
+        # Cut off; a reset, because much was left unread, may overtake the close frame.
+        assert close_code(flood) in (1008, None)
 
 
 def test_tiny_messages_without_end(exchange: Exchange) -> None:

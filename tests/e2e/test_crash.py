@@ -58,7 +58,11 @@ def check(database_url: str, load: Load) -> None:
 
 def acknowledged(load: Load, count: int) -> None:
     target = len(load.acknowledged) + count
-    eventually(lambda: len(load.acknowledged) >= target, f"{count} more acknowledged orders")
+    eventually(
+        lambda: load.problems or len(load.acknowledged) >= target,
+        f"{count} more acknowledged orders",
+    )
+    assert load.problems == []
 
 
 def test_a_standby_takes_over_from_a_killed_matcher(

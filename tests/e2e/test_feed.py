@@ -146,6 +146,8 @@ async def test_20_000_orders_a_redis_disconnect_and_a_slow_client(
             slow.pause()
             await send(url, orders(1, 10_000))
             slow.resume()
+            # Before the disconnect, which starts everybody over and would hide this one.
+            await until(lambda: slow.snapshots == 2, "the slow client is started over")
             sending = asyncio.create_task(send(url, orders(2, 10_000)))
             reached = stored(database_url)[0]
             await until(lambda: followers[0].sequence > reached, "orders flow")

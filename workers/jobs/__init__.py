@@ -1,0 +1,1 @@
+"""Background jobs: each an actor, a few lines around a plain function."""

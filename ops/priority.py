@@ -51,7 +51,7 @@ def _is_child(pid: int, parent_pid: int) -> bool:
     """Tell whether the process is still the parent's, and not another that got its number."""
     try:
         return psutil.Process(pid).ppid() == parent_pid
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False
 
 

@@ -2,6 +2,7 @@
 
     python -m ops.bench.analysts load FOLDER [--trades N]   make it: 10 million trades, 15 minutes
     python -m ops.bench.analysts time FOLDER [--cold]       ask every question of questions.sql
+    python -m ops.bench.analysts plan FOLDER --library AUTO_EXPLAIN     how each is answered
 
 FOLDER gets an embedded PostgreSQL of its own, 21 GB for 10 million trades; delete it afterwards.
 Each question is asked once to warm up and then three times, of which the middle counts; with --cold
@@ -20,6 +21,7 @@ from typing import Any
 
 import psycopg
 
+from ops.bench.plans import summarise
 from ops.embedded import Postgres
 from ops.migrate import migrate
 
@@ -40,7 +42,9 @@ def main(arguments: list[str]) -> int:
     loading.add_argument("--trades", type=int, default=10_000_000)
     timing = actions.add_parser("time")
     timing.add_argument("--cold", action="store_true")
-    for action in (loading, timing):
+    planning = actions.add_parser("plan")
+    planning.add_argument("--library", default="auto_explain", help="its name, or its file's path")
+    for action in (loading, timing, planning):
         action.add_argument("folder", type=Path)
     args = parser.parse_args(arguments)
     if args.action == "load":
@@ -49,6 +53,13 @@ def main(arguments: list[str]) -> int:
         with Postgres(args.folder / "data") as server:
             migrate(server.url)
             load(server.url, args.trades)
+        return 0
+    if args.action == "plan":
+        with Postgres(args.folder / "data") as server:
+            for question in questions():
+                print(question)
+                for line in summarise(server.url, args.library, question).lines():
+                    print(f"    {line}", flush=True)
         return 0
     for question in questions():
         if args.cold:

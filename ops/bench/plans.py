@@ -124,7 +124,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 def note(summary: Summary, node: Node, roots: dict[str, str]) -> None:
     """Add what one node did."""
-    loops = node["Actual Loops"]
+    loops: int = node["Actual Loops"]
     rows = round(node["Actual Rows"] * loops)
     kind = node["Node Type"]
     if "Index Name" in node or "Relation Name" in node:

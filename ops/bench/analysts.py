@@ -104,6 +104,7 @@ def load(url: str, trades: int) -> None:
             for name in ("shard", "balances", "positions"):
                 run(name)
         run("closings")
+        run("settle")
         connection.execute("VACUUM ANALYZE")
 
 

@@ -5381,7 +5381,6 @@ BEGIN
                             WHERE u.instrument_id = i.instrument_id
                             ORDER BY u.sequence LIMIT 1) t;
     END IF;
-    v_first := least(v_first, v_yesterday + 1);
     RETURN QUERY
     SELECT d::date FROM generate_series(
         coalesce(v_first, v_yesterday)::timestamp, v_yesterday::timestamp, '1 day') d;

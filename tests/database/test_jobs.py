@@ -261,9 +261,7 @@ def test_overdue(store: JobStore, look: psycopg.Connection) -> None:
     assert look.execute(overdue).fetchall()[0][1] >= 100
 
 
-def test_check_invariant_says_what_verify_says(
-    database_url: str, look: psycopg.Connection
-) -> None:
+def test_check_invariant_says_what_verify_says(database_url: str, look: psycopg.Connection) -> None:
     look.execute("SELECT exchange.ensure_clients_v1(ARRAY['c'])")
     look.execute("INSERT INTO exchange.balances VALUES (1, 1, 1, 5)")
     found = look.execute("SELECT invariant, detail FROM analytics.verify()").fetchall()

@@ -17,4 +17,4 @@ def make_partitions(connection: Connection, ahead: int = AHEAD) -> int:
 
 def run(context: Context) -> Result:
     """Make what is missing."""
-    return Result(f"{make_partitions(context.connection)} ranges made")
+    return Result(f"ranges made: {make_partitions(context.connection)}")

@@ -30,8 +30,8 @@ def settle(connection: Connection, progress: Progress) -> int:
 def run(context: Context) -> Result:
     """Settle, then write what statements are missing."""
     days = settle(context.connection, context.progress)
-    detail = f"{days} days settled"
+    detail = f"days settled: {days}"
     if folder := context.settings.statements_dir:
         files = write_statements(context.connection, Path(folder), context.progress)
-        detail += f", {files} statements written"
+        detail += f", statements written: {files}"
     return Result(detail)

@@ -13,6 +13,11 @@ QUEUES = (JOBS_QUEUE, MIRROR_QUEUE)
 HOUR_MS = 3_600_000
 
 
+def queue_of(job: str) -> str:
+    """Return the queue of a job by its name, whatever the settings are."""
+    return MIRROR_QUEUE if job == "mirror" else JOBS_QUEUE
+
+
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
     return (

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -95,15 +95,27 @@ def _list(url: str) -> None:
 
 
 def _cells(row: JobRow) -> tuple[Any, ...]:
-    due: Any = "now" if row.due_at <= datetime.now(UTC) else row.due_at
+    now = datetime.now(UTC)
+    due = "now" if row.due_at <= now else f"in {_span(row.due_at - now)}"
+    ago = "" if row.started_at is None else f"{_span(now - row.started_at)} ago"
     detail = row.detail
     if row.failures:
         detail = f"{detail} (failures in a row: {row.failures})"
     return (
-        row.job, row.subject, row.started_at, "" if row.seconds is None else f"{row.seconds} s",
+        row.job, row.subject, ago, "" if row.seconds is None else f"{row.seconds} s",
         row.outcome, _progress(row.done, row.total), "" if row.outcome == "running" else due,
         detail,
     )  # fmt: skip
+
+
+def _span(span: timedelta) -> str:
+    """Return a time span in the unit that suits it."""
+    seconds = max(0.0, span.total_seconds())
+    for unit, length in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < length:
+            return f"{seconds:.0f} {unit}"
+        seconds /= length if unit != "h" else 24
+    return f"{seconds:.0f} days"
 
 
 def _progress(done: int | None, total: int | None) -> str:

@@ -16,9 +16,12 @@ BEGIN
     RETURNING d.subject, coalesce((SELECT max(r.run_id) FROM job_runs r
                                    WHERE r.job = d.job AND r.subject = d.subject), 0);
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no job % %', p_job, coalesce(p_subject, '')
-            USING ERRCODE = 'EX005',
-                  HINT = 'A clock makes the rows of jobs: is one running?';
+        RAISE EXCEPTION 'there is no job %; there are: %',
+            trim(concat_ws(' ', p_job, p_subject)),
+            coalesce((SELECT string_agg(trim(concat_ws(' ', d.job, d.subject)), ', '
+                                        ORDER BY d.job, d.subject) FROM job_due d),
+                     'none yet, a clock makes them')
+            USING ERRCODE = 'EX005';
     END IF;
 END
 $$;

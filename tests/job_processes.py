@@ -50,7 +50,7 @@ class JobProcesses:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 "UPDATE exchange.job_due SET hinted_until = '-infinity',"
-                " due_at = CASE WHEN job = ANY (%s) THEN now() ELSE 'infinity' END",
+                " due_at = CASE WHEN job = ANY (%s) THEN now() ELSE '9999-01-01' END",
                 (list(due),),
             )
 
@@ -60,6 +60,10 @@ class JobProcesses:
         with closing(broker.client):
             for _ in range(times):
                 Messages(broker).send(queue_of(job), job, subject)
+
+    def said(self, text: str) -> int:
+        """Return how often the processes have logged it."""
+        return sum(path.read_text().count(text) for path in self.exchange.folder.glob("*.log"))
 
     def queued(self) -> int:
         """Return how many messages wait, are being worked on, or were when a worker was killed."""

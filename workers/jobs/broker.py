@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import dramatiq
@@ -28,7 +27,10 @@ INTERRUPT_AFTER_MS = 60_000
 def make_broker(redis_url: str, *middleware: Middleware) -> RedisBroker:
     """Return a broker with nothing declared; it connects when it is used."""
     client = redis.Redis.from_url(
-        redis_url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=ANSWER_TIMEOUT_S
+        redis_url,
+        protocol=2,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
     )
     return RedisBroker(  # type: ignore[no-untyped-call]
         client=client,
@@ -126,10 +128,17 @@ def declare_actors(
     """Let `run(job, subject)` answer the messages of each job, in its queue."""
     for job in jobs:
         dramatiq.Actor(
-            partial(run, job.name),
+            _calling(run, job.name),
             broker=broker,
             actor_name=job.name,
             queue_name=job.queue,
             priority=0,
             options={"time_limit": job.time_limit_ms + INTERRUPT_AFTER_MS},
         )
+
+
+def _calling(run: Callable[[str, str], None], job: str) -> Callable[[str], None]:
+    def act(subject: str) -> None:
+        run(job, subject)
+
+    return act

@@ -23,7 +23,7 @@ BEGIN
                 'settle_v1', 'make_partitions_v1', 'list_instruments',
                 'register_jobs_v1', 'hint_due_v1', 'claim_run_v1', 'renew_run_v1', 'finish_run_v1',
                 'unsettled_days_v1', 'list_statement_days_v1', 'statements_v1',
-                'check_invariant', 'compare_depth_v1'])
+                'check_invariant', 'compare_depth_v1', 'read_state_v1'])
         ) AS g(role, functions)
         JOIN pg_roles r ON r.rolname = g.role
         JOIN pg_proc p ON p.proname = ANY (g.functions)

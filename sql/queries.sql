@@ -189,6 +189,9 @@ SELECT * FROM exchange.compare_depth_v1(
     %(bid_prices)s::numeric[], %(bid_quantities)s::numeric[],
     %(ask_prices)s::numeric[], %(ask_quantities)s::numeric[]);
 
+-- :name read_state
+SELECT * FROM exchange.read_state_v1(%(instrument_id)s);
+
 -- :name list_dead_letters
 SELECT * FROM exchange.list_dead_letters_v1(%(limit)s);
 

@@ -4716,6 +4716,29 @@ $$;
 ALTER FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: read_state_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_state_v1(p_instrument_id integer) RETURNS TABLE(sequence bigint, order_no bigint, trade_no bigint, order_nos bigint[], buys boolean[], price_ticks numeric[], remaining_lots numeric[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT s.sequence, s.order_no, s.trade_no, r.*
+    FROM shard s
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(o.order_no), '{}'), coalesce(array_agg(o.side = 'buy'), '{}'),
+               coalesce(array_agg(trunc(o.price * 100000000)), '{}'),
+               coalesce(array_agg(trunc((o.quantity - o.filled_quantity) * 100000000)), '{}')
+        FROM orders o
+        WHERE o.instrument_id = s.instrument_id AND o.status IN ('open', 'partially_filled')
+    ) r
+    WHERE s.instrument_id = p_instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.read_state_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
 -- Name: redrive_dead_letter_v1(text, text, text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7464,6 +7487,14 @@ GRANT ALL ON FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after 
 
 REVOKE ALL ON FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION read_state_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) TO exchange_jobs;
 
 
 --

@@ -23,6 +23,7 @@ SCRIPTS = (
     "functions/list_statement_days_v1.sql",
     "functions/statements_v1.sql",
     "functions/compare_depth_v1.sql",
+    "functions/read_state_v1.sql",
     "functions/list_dead_letters_v1.sql",
     "functions/redrive_dead_letter_v1.sql",
 )

@@ -9,7 +9,7 @@ BEGIN
             'next_due_v1', 'register_jobs_v1', 'hint_due_v1', 'claim_run_v1', 'renew_run_v1',
             'finish_run_v1', 'make_due_v1', 'list_jobs_v1', 'list_overdue_v1',
             'check_invariant', 'unsettled_days_v1', 'list_statement_days_v1', 'statements_v1',
-            'compare_depth_v1', 'list_dead_letters_v1', 'redrive_dead_letter_v1')
+            'compare_depth_v1', 'read_state_v1', 'list_dead_letters_v1', 'redrive_dead_letter_v1')
     LOOP
         EXECUTE format('DROP FUNCTION %s', v_function);
     END LOOP;

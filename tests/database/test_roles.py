@@ -24,7 +24,7 @@ MAY_CALL = {
         "settle_v1", "make_partitions_v1", "list_instruments",
         "register_jobs_v1", "hint_due_v1", "claim_run_v1", "renew_run_v1", "finish_run_v1",
         "unsettled_days_v1", "list_statement_days_v1", "statements_v1",
-        "check_invariant", "compare_depth_v1",
+        "check_invariant", "compare_depth_v1", "read_state_v1",
     },
     "exchange_analyst": set(),
 }  # fmt: skip

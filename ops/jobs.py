@@ -233,7 +233,8 @@ def _redrive(args: argparse.Namespace) -> None:
             f"It may not have been sent: {error}. Repeat with --again: a second one with the same "
             "order_id has no effect"
         ) from error
-    print(f"{args.id} is sent again, as {request.kind} of order {request.order_id}")
+    what = "cancel of order" if request.kind == "cancel" else "order"
+    print(f"{args.id} is sent again: {what} {request.order_id}")
 
 
 async def _append(redis_url: str, instrument: str, request: Append) -> None:

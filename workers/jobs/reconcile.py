@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import sql
-from workers.adapters.errors import AdapterError
+from workers.adapters.errors import AdapterError, DataRejected
 from workers.adapters.jobs import Connection, list_instruments
 from workers.adapters.ledger import integer_array
 from workers.adapters.postgres import translated_here
@@ -154,6 +154,8 @@ def reconcile(
             try:
                 found = check(context, instrument)
                 differing += [f"{instrument.instrument} {problem}" for problem in found]
+            except DataRejected as error:  # such as a sequence that was never committed
+                differing.append(f"{instrument.instrument} {error}")
             except AdapterError as error:
                 unchecked[name] = str(error)
             done += 1

@@ -114,10 +114,12 @@ def test_killed_while_it_writes(
 def test_a_day_whose_history_is_retired_has_none(
     connection: Connection, look: psycopg.Connection, day: date, tmp_path: Path
 ) -> None:
+    # As if the day had had trades: what it stored is otherwise never changed.
+    look.execute("ALTER TABLE exchange.settlement_bounds DISABLE TRIGGER USER")
     look.execute("UPDATE exchange.settlement_bounds SET to_sequence = 9 WHERE instrument_id = 1")
     assert write_statements(connection, tmp_path / "before", no_progress) == len(CLIENTS)
     look.execute(
-        "UPDATE exchange.partition_ranges SET retired_at = now(), last_sequence = 5"
+        "UPDATE exchange.partition_ranges SET retired_at = now(), last_sequence = 5, last_trade_no = 1"
         " WHERE instrument_id = 1 AND first_sequence = 0"
     )
     assert look.execute(

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -158,8 +159,11 @@ def _wait(url: str, job: str, asked: dict[str, int]) -> int:
     ended: dict[str, JobRow] = {}
     began_at = time.monotonic()
     bars: dict[str, Any] = {}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TextColumn("{task.fields[detail]}"), transient=True) as progress:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )  # fmt: skip
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
         while len(ended) < len(asked):
             for row in _jobs(url):
                 if row.job != job or (row.run_id or 0) <= asked.get(row.subject, row.run_id or 0):
@@ -172,7 +176,7 @@ def _wait(url: str, job: str, asked: dict[str, int]) -> int:
                 if row.outcome in ("done", "failed"):
                     ended[row.subject] = row
             if not bars and time.monotonic() - began_at > PATIENCE_S:
-                progress.console.print("No worker has taken it yet: is a `jobs` process running?")
+                print("No worker has taken it yet: is a `jobs` process running?")
                 began_at = float("inf")
             if len(ended) < len(asked):
                 time.sleep(POLL_S)
@@ -190,9 +194,9 @@ def _list_dead(args: argparse.Namespace) -> None:
         ("dead letter", "since", "error", "sent again", "request"),
         [
             (
-                f"{instrument}/{stream_id}", at, error,
+                f"{instrument}/{stream_id}", at, _printable(error.encode()),
                 "" if again_at is None else f"{again_at:%Y-%m-%d %H:%M:%S}Z by {by}",
-                bytes(payload)[:PAYLOAD_SHOWN].decode("utf-8", "backslashreplace"),
+                _printable(bytes(payload)[:PAYLOAD_SHOWN]),
             )
             for instrument, stream_id, at, error, payload, again_at, by in letters
         ],
@@ -211,6 +215,11 @@ def _list_dead(args: argparse.Namespace) -> None:
     if dead:
         print("\nMessages to workers that were given up; the clock has sent others since:")
         print_table(("job", "subject", "since", "queue"), dead)
+
+
+def _printable(what: bytes) -> str:
+    """Return it without anything that a terminal would obey."""
+    return what.decode("latin-1").encode("unicode_escape").decode()
 
 
 def _redrive(args: argparse.Namespace) -> None:

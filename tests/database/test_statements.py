@@ -119,7 +119,8 @@ def test_a_day_whose_history_is_retired_has_none(
     look.execute("UPDATE exchange.settlement_bounds SET to_sequence = 9 WHERE instrument_id = 1")
     assert write_statements(connection, tmp_path / "before", no_progress) == len(CLIENTS)
     look.execute(
-        "UPDATE exchange.partition_ranges SET retired_at = now(), last_sequence = 5, last_trade_no = 1"
+        "UPDATE exchange.partition_ranges"
+        " SET retired_at = now(), last_sequence = 5, last_trade_no = 1"
         " WHERE instrument_id = 1 AND first_sequence = 0"
     )
     assert look.execute(

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Sequence
+from types import FrameType
 
 import dramatiq
 
@@ -26,7 +27,9 @@ from workers.settings import Settings, SettingsError
 logger = logging.getLogger("workers.jobs")
 
 # Jobs end at their next step, statements are cancelled: whoever has not ended then never will.
-STOP_TIMEOUT_MS = 8_000
+STOP_TIMEOUT_MS = 4_000
+# Before platforms, and `ops run`, kill what does not stop.
+STOP_LIMIT_S = 9.0
 # How often idle workers look for messages, at the least.
 POLL_MS = 500
 
@@ -34,8 +37,17 @@ POLL_MS = 500
 def main(role: str, clock: bool, queues: Sequence[str] | None) -> int:
     """Work until SIGTERM or SIGINT; `queues` None: those of the settings."""
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not stopping.is_set():
+            stopping.set()
+            # Should a server have fallen silent: what we would wait for may never come.
+            limit = threading.Timer(STOP_LIMIT_S, os._exit, (1,))
+            limit.daemon = True
+            limit.start()
+
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, stop)
     try:
         settings = Settings.from_env(os.environ)
         wanted = _queues(settings.jobs_queues) if queues is None else queues

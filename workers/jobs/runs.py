@@ -44,6 +44,8 @@ RUNS_KEPT = 100
 # A run whose end cannot be written down is lost, and its job runs again.
 FINISH_TRIES = 4
 CANCEL_TIMEOUT_S = 2.0
+# A server that has fallen silent must not hold up the end of the process.
+CLOSE_TIMEOUT_S = 2.0
 # Errors may quote whole statements.
 DETAIL_LENGTH_MAX = 2_000
 
@@ -70,9 +72,10 @@ class Run:
     def end(self, reason: Stopped | TimeLimitReached) -> None:
         """Let it end: at its next step, or out of the statement it waits for. Safe to repeat."""
         self.ends_by = self.ends_by or reason
-        if self.connection is not None:
+        connection = self.connection
+        if connection is not None:
             with contextlib.suppress(psycopg.Error):  # it is over, or the server is gone
-                self.connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+                connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
 
     def __str__(self) -> str:
         return f"{self.job.name} {self.subject}".strip()
@@ -113,7 +116,7 @@ class Runner:
     def close(self) -> None:
         """Look after runs no longer."""
         self._closed.set()
-        self._keeper.join()
+        self._keeper.join(CLOSE_TIMEOUT_S)
 
     def run(self, name: str, subject: str) -> None:
         """Do what a message asks for, if it is due and nobody does it.
@@ -160,7 +163,8 @@ class Runner:
             reason = run.ends_by or error
             if isinstance(reason, Stopped):
                 return "stopped", Result(str(reason))
-            logger.exception("%s: run %d failed", run, run.run_id, extra=extra)
+            if not isinstance(reason, AdapterError | OSError | TimeLimitReached):
+                logger.exception("%s: run %d failed", run, run.run_id, extra=extra)
             return "failed", Result(describe(reason))
 
     def _instrument(self, run: Run) -> Instrument | None:
@@ -217,14 +221,21 @@ class Runner:
             if not runs:
                 store.close()
             for run in runs:
-                self._renew(store, run)
-                if self._stopping.is_set():
-                    run.end(Stopped("the process stops"))
-                elif time.monotonic() - run.began_at > run.job.time_limit_ms / 1000:
-                    run.end(TimeLimitReached(f"not done in {run.job.time_limit_ms / 1000:g} s"))
-                elif run.ends_by is not None:
-                    run.end(run.ends_by)
+                try:
+                    self._look_after(store, run)
+                except Exception:
+                    # Whatever it is, the other runs need their leases.
+                    logger.exception("%s: run %d is not looked after", run, run.run_id)
         store.close()
+
+    def _look_after(self, store: JobStore, run: Run) -> None:
+        self._renew(store, run)
+        if self._stopping.is_set():
+            run.end(Stopped("the process stops"))
+        elif time.monotonic() - run.began_at > run.job.time_limit_ms / 1000:
+            run.end(TimeLimitReached(f"not done in {run.job.time_limit_ms / 1000:g} s"))
+        elif run.ends_by is not None:
+            run.end(run.ends_by)
 
     def _renew(self, store: JobStore, run: Run) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from api.books import Book
 from api.exchange import Exchange
 from workers.adapters.errors import AdapterError
+from workers.adapters.lookups import JobState
 from workers.adapters.streams import StreamLags
 from workers.metrics_folder import MetricsFolder
 
@@ -66,11 +67,14 @@ class Exporter:
         self._exchange = exchange
         self._folder = folder
         self._instruments = Look(exchange.lookups.instruments)
+        self._jobs = Look(exchange.lookups.jobs)
         self._lags = Look(lambda: lags.read(exchange.instruments.names))
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return the answer and its content type."""
-        instruments, lags = await asyncio.gather(self._instruments.result(), self._lags.result())
+        instruments, lags, jobs = await asyncio.gather(
+            self._instruments.result(), self._lags.result(), self._jobs.result()
+        )
         state = [
             _gauge(
                 "dependency_up", "1 if the server answers", ("dependency",),
@@ -91,6 +95,7 @@ class Exporter:
             lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
             help_text = "Stream entries that are not committed yet"
             state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
+        state += _job_gauges(jobs or [])
         encode, content_type = choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(Collected(self._folder, state))
@@ -101,6 +106,7 @@ class Exporter:
         """Ask no more."""
         await self._instruments.close()
         await self._lags.close()
+        await self._jobs.close()
 
 
 class Collected:
@@ -127,6 +133,26 @@ def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
         if (counts := book.level_counts()) is not None:
             rows[name, "bid"], rows[name, "ask"] = counts
     return rows
+
+
+def _job_gauges(jobs: Iterable[JobState]) -> list[Metric]:
+    """Of every job, wherever its clock and its workers are; nothing when nobody can tell."""
+    rows = list(jobs)
+    return [
+        _gauge(name, text, ("job",), {(row.job,): value(row) for row in rows})
+        for name, text, value in JOB_GAUGES
+    ]
+
+
+# Overdue for long means that no clock or no worker of its queue runs.
+JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float]], ...] = (
+    (
+        "job_overdue_seconds", "For how long a job has been due without being run",
+        lambda row: row.overdue_s,
+    ),
+    ("jobs_running", "Runs under way", lambda row: row.running),
+    ("job_failures_in_a_row", "Failures since the last success", lambda row: row.failures),
+)  # fmt: skip
 
 
 def _gauge(

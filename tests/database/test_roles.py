@@ -18,8 +18,14 @@ MAY_CALL = {
         "list_instruments", "list_orders_v1", "candles_v2", "ticker_v2", "get_positions_v1",
         "read_changes_v1", "read_changed_orders_v1", "store_book_snapshot_v1",
         "list_book_snapshots_v1", "get_book_snapshot_v1",
+        "list_overdue_v1",
     },
-    "exchange_jobs": {"settle_v1", "make_partitions_v1", "list_instruments"},
+    "exchange_jobs": {
+        "settle_v1", "make_partitions_v1", "list_instruments",
+        "register_jobs_v1", "hint_due_v1", "claim_run_v1", "renew_run_v1", "finish_run_v1",
+        "unsettled_days_v1", "list_statement_days_v1", "statements_v1",
+        "check_invariant", "compare_depth_v1", "read_state_v1",
+    },
     "exchange_analyst": set(),
 }  # fmt: skip
 MAY_READ = {("exchange_edge", "alembic_version")}

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, and its errors by what they mean for us."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -114,6 +114,15 @@ async def translated() -> AsyncIterator[None]:
         yield
     except (PoolTimeout, PoolClosed) as error:
         raise Unavailable(f"PostgreSQL: {error}") from error
+    except psycopg.Error as error:
+        raise _translate(error) from error
+
+
+@contextmanager
+def translated_sync() -> Iterator[None]:
+    """Do the same for code that is not asynchronous."""
+    try:
+        yield
     except psycopg.Error as error:
         raise _translate(error) from error
 

@@ -50,6 +50,10 @@ class Settings:
     log_format: str = "auto"
     # Where the matcher serves its metrics; 0: nowhere.
     metrics_port: int = 0
+    # How often each instrument's book and engine are kept.
+    snapshot_ms: int = 60_000
+    # Engine snapshots kept per instrument: the newest is used, the others stand in if it is broken.
+    snapshots_kept: int = 3
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -92,6 +96,8 @@ class Settings:
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),
             metrics_port=_integer(env, "METRICS_PORT", cls.metrics_port, 0, 65_535),
+            snapshot_ms=_integer(env, "EXCHANGE_SNAPSHOT_MS", cls.snapshot_ms, 1_000, 86_400_000),
+            snapshots_kept=_integer(env, "EXCHANGE_SNAPSHOTS_KEPT", cls.snapshots_kept, 1, 1_000),
         )
 
 

@@ -22,7 +22,7 @@ SELECT * FROM exchange.load_orders_v1(
     %(instrument_id)s, %(status)s, %(after)s, %(order_nos)s);
 
 -- :name changed_orders
-SELECT * FROM exchange.changed_orders_v1(%(instrument_id)s, %(after)s);
+SELECT * FROM exchange.changed_orders_v1(%(instrument_id)s, %(after)s, %(order_no)s);
 
 -- :name list_engine_snapshots
 SELECT * FROM exchange.list_engine_snapshots_v1(%(instrument_id)s);

@@ -2423,10 +2423,10 @@ $$;
 ALTER FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
--- Name: changed_orders_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: changed_orders_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint) RETURNS TABLE(events bigint, orders bigint, trades bigint, order_nos bigint[])
+CREATE FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) RETURNS TABLE(events bigint, orders bigint, trades bigint, order_nos bigint[])
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
@@ -2434,17 +2434,17 @@ CREATE FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigi
     AS $$
 #variable_conflict use_column
 BEGIN
+    -- A taker is always new: it was accepted after the snapshot.
     RETURN QUERY
     SELECT e.events + t.trades, e.orders, t.trades,
            ARRAY(
-               SELECT order_no FROM order_events
-               WHERE instrument_id = p_instrument_id AND sequence > p_after
+               SELECT c.order_no FROM order_events c
+               WHERE c.instrument_id = p_instrument_id AND c.sequence > p_after
+                 AND c.kind = 'cancelled' AND c.order_no <= p_order_no
                UNION
-               SELECT maker_order_no FROM trades
-               WHERE instrument_id = p_instrument_id AND sequence > p_after
-               UNION
-               SELECT taker_order_no FROM trades
-               WHERE instrument_id = p_instrument_id AND sequence > p_after)
+               SELECT m.maker_order_no FROM trades m
+               WHERE m.instrument_id = p_instrument_id AND m.sequence > p_after
+                 AND m.maker_order_no <= p_order_no)
     FROM (SELECT count(*) AS events, count(*) FILTER (WHERE kind <> 'cancelled') AS orders
           FROM order_events WHERE instrument_id = p_instrument_id AND sequence > p_after) e,
          (SELECT count(*) AS trades
@@ -2453,7 +2453,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) OWNER TO exchange_owner;
 
 --
 -- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3785,10 +3785,18 @@ BEGIN
                CASE WHEN p_status <> 'open'
                    THEN string_agg(trunc(o.filled_value * 10000000000000000)::text, ',') END)
     FROM (
-        SELECT * FROM orders r
-        WHERE r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
-          AND (p_order_nos IS NULL OR r.order_no = ANY (p_order_nos))
-        ORDER BY r.order_no LIMIT 50000
+        (SELECT r.* FROM orders r
+         WHERE p_order_nos IS NULL
+           AND r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
+         ORDER BY r.order_no LIMIT 50000)
+        UNION ALL
+        SELECT r.* FROM unnest(p_order_nos) AS wanted(order_no)
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders r
+            WHERE r.instrument_id = p_instrument_id AND r.order_no = wanted.order_no
+              AND r.status = p_status
+            OFFSET 0  -- one by one: any other join would read all that rests
+        ) r
     ) o
     JOIN clients c USING (client_no)
     HAVING count(*) > 0;
@@ -6576,11 +6584,11 @@ GRANT ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p
 
 
 --
--- Name: FUNCTION changed_orders_v1(p_instrument_id integer, p_after bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint) TO exchange_matcher;
+REVOKE ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) TO exchange_matcher;
 
 
 --

@@ -1,9 +1,9 @@
 -- A page of the resting orders of one instrument, in columns that load fast: this is what a matcher
 -- recovers from, and what an engine snapshot keeps (format 1; workers/core/engine_snapshot.py reads it).
--- Arguments: instrument number; status, open or partially_filled; orders after this number; null, or
--- the only order numbers that are wanted.
--- Result: no row when there are none, else one row: how many orders, at most 50,000; the number of
--- the last one, after which the next page begins; and their columns, one after another:
+-- Arguments: instrument number; status, open or partially_filled; orders after this number, at most
+-- 50,000 of them; or, where not null, those among these order numbers.
+-- Result: no row when there are none, else one row: how many orders; the number of the last one, after
+-- which the next page begins; and their columns, one after another:
 --   numbers  8 bytes each, as int8send: all order numbers, all client numbers, all times of creation
 --            (microseconds since 2000), and, unless open, all times of the last change;
 --   texts    lines of values with commas between them: order ids, client ids, sides (b or s each, no
@@ -39,10 +39,18 @@ BEGIN
                CASE WHEN p_status <> 'open'
                    THEN string_agg(trunc(o.filled_value * 10000000000000000)::text, ',') END)
     FROM (
-        SELECT * FROM orders r
-        WHERE r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
-          AND (p_order_nos IS NULL OR r.order_no = ANY (p_order_nos))
-        ORDER BY r.order_no LIMIT 50000
+        (SELECT r.* FROM orders r
+         WHERE p_order_nos IS NULL
+           AND r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
+         ORDER BY r.order_no LIMIT 50000)
+        UNION ALL
+        SELECT r.* FROM unnest(p_order_nos) AS wanted(order_no)
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders r
+            WHERE r.instrument_id = p_instrument_id AND r.order_no = wanted.order_no
+              AND r.status = p_status
+            OFFSET 0  -- one by one: any other join would read all that rests
+        ) r
     ) o
     JOIN clients c USING (client_no)
     HAVING count(*) > 0;

@@ -20,11 +20,13 @@ from workers.core.engine_snapshot import (
     decode_page,
 )
 from workers.core.instruments import Instrument
-from workers.core.messages import RESTING, Order
+from workers.core.messages import RESTING, Order, Status
 from workers.core.units import parse_units
 
 ROLE = "exchange_matcher"
 COMMIT_TRIES_MAX = 5
+# Orders that are asked for by number at once: as many as come in one page.
+PAGE_ORDERS_MAX = 50_000
 
 
 class Standing(NamedTuple):
@@ -93,7 +95,7 @@ class Ledger:
 
     async def load_open_orders(self) -> list[Order]:
         """Return every resting order, in no order."""
-        return await self._decode(self._pages())
+        return await self._decode(self._pages(0))
 
     async def engine_snapshots(self) -> list[EngineSnapshot]:
         """Return the engine snapshots, newest first. Raises BrokenSnapshot."""
@@ -114,12 +116,15 @@ class Ledger:
         async with self._reading_snapshots():
             return await self._decode(self._parts(snapshot))
 
-    async def changes_since(self, sequence: int) -> EngineChanges:
-        """Return what happened after `sequence`. Raises BrokenSnapshot."""
+    async def changes_since(self, then: Counters) -> EngineChanges:
+        """Return what happened after `then`. Raises BrokenSnapshot."""
         async with self._reading_snapshots():
-            rows = await self._recovery_rows("changed_orders", after=sequence)
+            rows = await self._recovery_rows(
+                "changed_orders", after=then.sequence, order_no=then.order_no
+            )
             ((events, orders, trades, order_nos),) = rows
-            resting = await self._decode(self._pages(order_nos)) if order_nos else []
+            resting = await self._decode(self._pages_of(order_nos))
+            resting += await self._decode(self._pages(then.order_no))
         return EngineChanges(events, orders, trades, order_nos, resting)
 
     async def find_first_orders(
@@ -246,16 +251,26 @@ class Ledger:
             await asyncio.wait([ahead])
         return orders
 
-    async def _pages(self, order_nos: Sequence[int] | None = None) -> AsyncIterator[Page]:
-        """Yield the resting orders, all or those that have one of these numbers."""
-        wanted = None if order_nos is None else integer_array(order_nos)
+    async def _pages(self, after: int) -> AsyncIterator[Page]:
+        """Yield all resting orders after a number."""
         for status in RESTING:
-            last = 0
-            while rows := await self._recovery_rows(
-                "load_orders", status=status, after=last, order_nos=wanted
-            ):
+            last = after
+            while rows := await self._page(status, last, None):
                 ((count, last, numbers, texts),) = rows
                 yield Page(status, count, numbers, texts)
+
+    async def _pages_of(self, order_nos: Sequence[int]) -> AsyncIterator[Page]:
+        """Yield those of these orders that rest."""
+        for first in range(0, len(order_nos), PAGE_ORDERS_MAX):
+            wanted = integer_array(order_nos[first : first + PAGE_ORDERS_MAX])
+            for status in RESTING:
+                for count, _, numbers, texts in await self._page(status, 0, wanted):
+                    yield Page(status, count, numbers, texts)
+
+    async def _page(self, status: Status, after: int, order_nos: str | None) -> list[Any]:
+        return await self._recovery_rows(
+            "load_orders", status=status, after=after, order_nos=order_nos
+        )
 
     async def _parts(self, snapshot: EngineSnapshot) -> AsyncIterator[Page]:
         """Yield the pages that a snapshot keeps."""

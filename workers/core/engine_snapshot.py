@@ -45,7 +45,11 @@ class EngineSnapshot(NamedTuple):
 
 
 class EngineChanges(NamedTuple):
-    """What happened after a sequence: how much, to which orders, and which of these rest now."""
+    """What happened after a snapshot.
+
+    How many events, and of them new orders and trades; the numbers of the older orders that they
+    touched; and what rests now of these and of the new ones.
+    """
 
     events: int
     orders: int
@@ -127,18 +131,15 @@ def bring_up_to_date(
         raise BrokenSnapshot("it has orders from after it was taken")
     before = {}
     for order_no in changes.order_nos:
-        if order_no > then.order_no:
-            continue
         order = resting.pop(order_no, None)
         if order is None:
             raise BrokenSnapshot(f"order {order_no} changed after it, and is not in it")
         before[order_no] = order
     for order in changes.resting:
-        known = before.get(order.order_no)
-        if known is not None and (
-            _terms(known) != _terms(order) or known.remaining_lots <= order.remaining_lots
-        ):
-            raise BrokenSnapshot(f"order {order.order_no} is another one now")
+        if order.order_no <= then.order_no:
+            known = before[order.order_no]
+            if _terms(known) != _terms(order) or known.remaining_lots <= order.remaining_lots:
+                raise BrokenSnapshot(f"order {order.order_no} is another one now")
         resting[order.order_no] = order
     return list(resting.values())
 

@@ -27,8 +27,8 @@ from workers.matching.ports import Ledger, Stream
 
 logger = logging.getLogger(__name__)
 
-# An event after a snapshot costs about as much as reading an order anew (ops/bench/recovery.py).
-EVENTS_PER_ORDER_MAX = 0.5
+# Beyond this, the events after a snapshot cost more than it saves (ops/bench/recovery.py).
+EVENTS_PER_ORDER_MAX = 0.25
 
 Result = TypeVar("Result")
 
@@ -77,7 +77,7 @@ async def load_resting(ledger: Ledger, standing: Standing, extra: dict[str, Any]
                 continue
             try:
                 orders = await ledger.load_snapshot(snapshot)
-                changes = await ledger.changes_since(sequence)
+                changes = await ledger.changes_since(snapshot.counters)
                 resting = bring_up_to_date(snapshot, orders, changes, now)
             except BrokenSnapshot as error:
                 reason = f"the snapshot at sequence {sequence} is broken"

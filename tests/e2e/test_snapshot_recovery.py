@@ -81,7 +81,7 @@ def test_a_flood_of_snapshots_while_orders_flow(
             wrong = connection.execute(
                 "SELECT b.sequence FROM exchange.book_snapshots b"
                 " CROSS JOIN LATERAL (SELECT"
-                "  coalesce(array_agg(price ORDER BY price DESC) FILTER (WHERE side = 'buy'), '{}'),"
+                " coalesce(array_agg(price ORDER BY price DESC) FILTER (WHERE side = 'buy'), '{}'),"
                 "  coalesce(array_agg(price ORDER BY price) FILTER (WHERE side = 'sell'), '{}')"
                 "  FROM (SELECT side, price FROM exchange.book_changes_v1(1, 0, b.sequence)"
                 "   GROUP BY side, price HAVING sum(quantity) <> 0) l) AS e(bids, asks)"

@@ -4098,6 +4098,8 @@ $$;
 
 
 ALTER FUNCTION exchange.list_dead_letters_v1(p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: list_engine_snapshots_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4349,12 +4351,6 @@ $$;
 ALTER FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
--- Name: make_due_v1(text, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
---
-
-CREATE FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) RETURNS TABLE(subject text, last_run_id bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'exchange', 'pg_temp'
 -- Name: load_orders_v1(integer, exchange.order_status, bigint, bigint[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4367,20 +4363,6 @@ CREATE FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchan
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    UPDATE job_due d
-    SET due_at = clock_timestamp(),
-        hinted_until = clock_timestamp() + p_hint_ms * interval '1 millisecond'
-    WHERE d.job = p_job AND (p_subject IS NULL OR d.subject = p_subject)
-    RETURNING d.subject, coalesce((SELECT max(r.run_id) FROM job_runs r
-                                   WHERE r.job = d.job AND r.subject = d.subject), 0);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'there is no job %; there are: %',
-            trim(concat_ws(' ', p_job, p_subject)),
-            coalesce((SELECT string_agg(trim(concat_ws(' ', d.job, d.subject)), ', '
-                                        ORDER BY d.job, d.subject) FROM job_due d),
-                     'none yet, a clock makes them')
-            USING ERRCODE = 'EX005';
-    END IF;
     SELECT count(*)::integer, max(o.order_no),
            string_agg(int8send(o.order_no), '') || string_agg(int8send(o.client_no), '')
                || string_agg(timestamptz_send(o.created_at), '')
@@ -4418,7 +4400,6 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) OWNER TO exchange_owner;
 ALTER FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) OWNER TO exchange_owner;
 
 --
@@ -4437,6 +4418,37 @@ $$;
 
 
 ALTER FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_due_v1(text, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) RETURNS TABLE(subject text, last_run_id bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    UPDATE job_due d
+    SET due_at = clock_timestamp(),
+        hinted_until = clock_timestamp() + p_hint_ms * interval '1 millisecond'
+    WHERE d.job = p_job AND (p_subject IS NULL OR d.subject = p_subject)
+    RETURNING d.subject, coalesce((SELECT max(r.run_id) FROM job_runs r
+                                   WHERE r.job = d.job AND r.subject = d.subject), 0);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no job %; there are: %',
+            trim(concat_ws(' ', p_job, p_subject)),
+            coalesce((SELECT string_agg(trim(concat_ws(' ', d.job, d.subject)), ', '
+                                        ORDER BY d.job, d.subject) FROM job_due d),
+                     'none yet, a clock makes them')
+            USING ERRCODE = 'EX005';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: make_partitions_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -7746,6 +7758,9 @@ GRANT ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit
 --
 
 REVOKE ALL ON FUNCTION exchange.list_dead_letters_v1(p_limit integer) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_engine_snapshots_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7824,10 +7839,6 @@ GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO e
 
 
 --
--- Name: FUNCTION make_due_v1(p_job text, p_subject text, p_hint_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
---
-
-REVOKE ALL ON FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) FROM PUBLIC;
 -- Name: FUNCTION load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7841,6 +7852,13 @@ GRANT ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status 
 
 REVOKE ALL ON FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION make_due_v1(p_job text, p_subject text, p_hint_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) FROM PUBLIC;
 
 
 --

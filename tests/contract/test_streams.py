@@ -244,3 +244,18 @@ async def test_a_subscription_that_falls_silent_says_so(
     with pytest.raises(OutcomeUnknown):
         await anext(messages)
     await publisher.close()
+
+
+async def test_what_is_applied_does_not_count_as_waiting_after_a_crash(
+    redis_url: str, stream: OrderStream
+) -> None:
+    writer = StreamWriter(redis_url, 8, KEY_TTL_MS)
+    await writer.append("BTC-USD", orders(*(b"%d" % n for n in range(7))))
+    entries = await stream.read(10, 1)
+    # They were committed; the matcher died before it could publish and trim.
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    await later.open(entries[-1][0])
+    assert await writer.append("BTC-USD", orders(b"next")) == [Appended()]
+    assert await read_all(later) == [b"next"]
+    await writer.close()
+    await later.close()

@@ -165,21 +165,24 @@ class Checker:
 
     # At the end.
 
-    def settled(self, world: "World") -> bool:
-        """Return whether nothing is on its way any more."""
+    def unsettled(self, world: "World") -> str:
+        """Return what is still on its way, or nothing."""
         tables = self._postgres.tables
         for number, name in tables.instruments.items():
             shard = tables.shard[number]
             stream = self._redis.keys.data.get(f"orders:{{{name}}}".encode())
             if stream is None or parse_id(shard.last_stream_id) < stream.last:
-                return False
+                return f"the stream of {name} is at {stream and stream.last}, not at {shard}"
             for edge in world.edges.values():
                 book, history = edge.feed.books.get(name), edge.feed._histories.get(name)
                 if not edge.process.alive or book is None or history is None:
-                    return False
+                    return f"{edge.process} is not ready"
                 if book.sequence != shard.sequence or history.sequence != shard.sequence:
-                    return False
-        return True
+                    return (
+                        f"{edge.process} has {name} at {book.sequence} and {history.sequence}, "
+                        f"not at {shard.sequence}"
+                    )
+        return ""
 
     def final(self, world: "World") -> None:
         """Compare everything with everything."""

@@ -599,14 +599,11 @@ class World:
                     update={"order_id": f"last-{instrument}-{number}", "instrument": instrument}
                 )
                 await self.resolve(Operation(99, body, body.order_id, instrument))
-        while not self.checker.settled(self):
+        while self.checker.unsettled(self):
             await asyncio.sleep(0.05)
 
     def _why(self) -> str:
-        return "; ".join(
-            [f"{self.unfinished} unanswered"]
-            + [f"{name}: {shard}" for name, shard in self.postgres.tables.shard.items()]
-        )
+        return f"{self.unfinished} unanswered; {self.checker.unsettled(self)}"
 
 
 def _fail(answer: "asyncio.Future[Any]", error: Exception) -> None:

@@ -25,7 +25,8 @@ Fields = list[bytes]
 
 # Writes after which an earlier state of the data may come back, as when the log's end is lost.
 STATES_KEPT = 40
-FOR_EVER = float("inf")
+# Of a stream: what an approximate trim removes is a whole number of nodes.
+NODE_ENTRIES = 100
 
 
 def to_bytes(value: Any) -> bytes:
@@ -69,10 +70,8 @@ class Waiter:
 class Keys:
     """The data and the commands on it. Every command is one step, as on the server."""
 
-    def __init__(self, now_us: Callable[[], int], choose: Callable[[], bool]) -> None:
+    def __init__(self, now_us: Callable[[], int]) -> None:
         self.now_us = now_us
-        # Decides whether an approximate trim trims.
-        self.choose = choose
         self.data: dict[bytes, Any] = {}
         self.expires_us: dict[bytes, int] = {}
         self.waiters: list[Waiter] = []
@@ -185,8 +184,9 @@ class Keys:
             return 0
         self.trimmed(key, parse_id(least))
         gone = [entry for entry in stream.entries if entry < parse_id(least)]
-        if not self.choose():
-            return 0
+        if len(gone) < len(stream.entries):
+            # Whole nodes only; where they begin depends on what was trimmed before.
+            gone = gone[: len(gone) // NODE_ENTRIES * NODE_ENTRIES]
         for entry in gone:
             del stream.entries[entry]
         return len(gone)
@@ -335,8 +335,7 @@ class RedisServer(Server):
 
     def __init__(self, *context: Any) -> None:
         super().__init__(*context)
-        chance = self.swarm.chance
-        self.keys = Keys(self.now_us, lambda: chance.random() < 0.5)
+        self.keys = Keys(self.now_us)
         self.keys.published = self._publish
         self.subscribers: list[Subscription] = []
         self.on_publish: Callable[[str, bytes], None] = lambda channel, payload: None
@@ -565,6 +564,9 @@ class Client(Connection):
 
     async def xrange(self, key: str, start: str, count: int) -> Any:
         return await self._command("xrange", key, start, "+", count)
+
+    async def xtrim(self, key: str, minid: str) -> Any:
+        return await self._command("xtrim", key, "MINID", "~", minid, writing=True)
 
     async def hset(self, key: str, mapping: Mapping[str, str]) -> Any:
         flat = [part for pair in mapping.items() for part in pair]

@@ -75,6 +75,8 @@ class Scheduler(asyncio.AbstractEventLoop):
     def __init__(self, chance: Random) -> None:
         self._chance = chance
         self._now = 0.0
+        # A busy process hears of what has happened meanwhile all at once: the grain of its time.
+        self._grain_s = chance.choice((0.0, 0.0005, 0.002, 0.01))
         self._serials = itertools.count(1)
         self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
         self._runnable: list[Process] = []
@@ -131,6 +133,8 @@ class Scheduler(asyncio.AbstractEventLoop):
     ) -> Any:
         if context is None:
             context = contextvars.copy_context()
+        if self._grain_s:
+            when = -(-when // self._grain_s) * self._grain_s
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         process = context.get(PROCESS, self.network)
         heapq.heappush(self._timers, (when, self.next_serial(), handle, process))

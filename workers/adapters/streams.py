@@ -81,6 +81,9 @@ class OrderStream:
                 kind, _, epoch = name.rpartition("-")
                 if kind == "matcher" and epoch.isdigit() and int(epoch) < self._epoch:
                     await self._writes.xgroup_destroy(self._key, name)
+            # The epoch before may have died between its commit and its trim: what is applied must
+            # not count as waiting, or edges would refuse the order that leads to the next trim.
+            await self._writes.xtrim(self._key, minid=next_position(position))
             await self._measure_clock()
             info = await self._writes.xinfo_stream(self._key)
         deleted = info.get("max-deleted-entry-id", b"0-0").decode()

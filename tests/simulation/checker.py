@@ -48,6 +48,8 @@ class Checker:
         redis.on_publish = self._published
         redis.on_loss = self._lost
         redis.keys.trimmed = self._trimmed
+        redis.keys.added = self._added
+        self._sent: set[bytes] = set()
         postgres.on_commit = self._committed
 
     def wrong(self, invariant: str, text: str) -> None:
@@ -63,7 +65,8 @@ class Checker:
 
     def _committed(self, process: Process, committed: Committed) -> None:
         number = committed.instrument_id
-        if committed.epoch < self._stored_epochs[number]:
+        now = self._postgres.tables.shard[number].epoch
+        if committed.epoch < max(now, self._stored_epochs[number]):
             self.wrong("I10", f"{process} commits {committed} after a later epoch")
         self._stored_epochs[number] = max(committed.epoch, self._stored_epochs[number])
         if not parse_id(committed.from_position) < parse_id(committed.to_position):
@@ -116,6 +119,14 @@ class Checker:
             told.status in FINAL and (row.status, row.filled) != (told.status, told.filled_lots)
         ):
             self.wrong("I1", f"{who} more than is durable: {told} and {row}")
+
+    def _added(self, key: bytes, fields: list[bytes]) -> None:
+        """An entry is appended. Of one that names its request, the same is never sent again."""
+        if fields[0] != b"request" or b'"correlation":' not in fields[1]:
+            return
+        if fields[1] in self._sent and not self._redis.repeating:
+            self.wrong("I2", f"sent again: {fields[1]!r}")
+        self._sent.add(fields[1])
 
     def _trimmed(self, key: bytes, least: tuple[int, int]) -> None:
         tables = self._postgres.tables
@@ -192,6 +203,10 @@ class Checker:
             if book is not None:
                 self._compare_books(world, number, name, book)
         self._same_key_same_order(world)
+        if not world.swarm.rates and not world.swarm.events:
+            for number, shard in tables.shard.items():
+                if shard.epoch != 1:
+                    self.wrong("I12", f"{number} is in epoch {shard.epoch}, and nothing had failed")
         self._refused_left_no_trace(world)
 
     def _replay(self, number: int) -> NaiveBook | None:

@@ -530,8 +530,10 @@ class World:
         if stream and stream.entries:
             again = [fields for fields in stream.entries.values() if fields[0] == b"request"]
             self.evil.shuffle(again)
+            self.redis.repeating = True
             for fields in again[:5]:
                 self.redis.keys.command("xadd", key, "*", *fields)
+            self.redis.repeating = False
 
     def do_poison(self) -> None:
         key = order_stream(self._instrument()).encode()

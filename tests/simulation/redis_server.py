@@ -76,7 +76,7 @@ class Keys:
         self.expires_us: dict[bytes, int] = {}
         self.waiters: list[Waiter] = []
         self.published: Callable[[bytes, bytes], int] = lambda channel, payload: 0
-        self.added: Callable[[bytes, Id], None] = lambda key, stream_id: None
+        self.added: Callable[[bytes, Fields], None] = lambda key, fields: None
         self.trimmed: Callable[[bytes, Id], None] = lambda key, least: None
 
     def command(self, name: Any, *arguments: Any) -> Any:
@@ -173,7 +173,7 @@ class Keys:
         self.data[key] = stream
         stream.entries[fresh] = list(fields)
         stream.last = fresh
-        self.added(key, fresh)
+        self.added(key, stream.entries[fresh])
         self._serve(key)
         return id_text(fresh)
 

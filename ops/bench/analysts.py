@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 def load(url: str, trades: int) -> None:
     """Fill a migrated database."""
-    statements = named_statements()
+    statements = named_statements("history.sql")
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
 
         def run(name: str, **values: object) -> None:
@@ -96,8 +96,8 @@ def load(url: str, trades: int) -> None:
         connection.execute("VACUUM ANALYZE")
 
 
-def named_statements() -> dict[str, str]:
-    text = (FOLDER / "history.sql").read_text()
+def named_statements(name: str) -> dict[str, str]:
+    text = (FOLDER / name).read_text()
     parts = re.split(r"^-- :name (\w+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -1,0 +1,37 @@
+"""Snapshots of one instrument: take one, and let old ones go."""
+
+from typing import Any
+
+import psycopg
+
+import sql
+from workers.jobs.progress import Progress
+
+# How many rows go at once: a depth snapshot may be megabytes, and each step must be short.
+THIN_ROWS_MAX = 200
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def snapshot(connection: Connection, instrument: str, progress: Progress, kept: int = 3) -> str:
+    """Store depth and engine state as they are committed now, unless they are stored already.
+
+    Then delete all but `kept` engine snapshots, and thin old depth snapshots out with age
+    (thin_snapshots_v1). Each step is a statement of its own and may be repeated.
+    Returns what it did, in words. Raises LookupError for an unknown instrument.
+    """
+    progress(0, None, "taking a snapshot")
+    taken = connection.execute(sql.query("take_snapshot_of"), {"instrument": instrument}).fetchone()
+    if taken is None:
+        raise LookupError(f"there is no instrument {instrument}")
+    _, sequence, orders = taken
+    stored = "nothing new" if orders is None else f"{orders} orders"
+    detail = f"sequence {sequence}, {stored}"
+    deleted = 0
+    while True:
+        progress(deleted, None, f"{detail}; letting old ones go")
+        parameters = {"instrument": instrument, "kept": kept, "limit": THIN_ROWS_MAX}
+        ((count,),) = connection.execute(sql.query("thin_snapshots_of"), parameters).fetchall()
+        deleted += count
+        if count < THIN_ROWS_MAX:
+            return f"{detail}; {deleted} old ones deleted"

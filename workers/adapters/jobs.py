@@ -9,7 +9,7 @@ import psycopg
 import sql
 from workers.adapters.errors import Unavailable
 from workers.adapters.ledger import parse_instrument
-from workers.adapters.postgres import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_MS, translated_here
+from workers.adapters.postgres import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_MS, translated_sync
 from workers.core.instruments import Instrument
 
 ROLE = "exchange_jobs"
@@ -51,7 +51,7 @@ def connect_jobs(url: str, statement_timeout_ms: int = JOB_STATEMENT_TIMEOUT_MS)
 
 def list_instruments(connection: Connection) -> list[Instrument]:
     """Return every instrument. Raises Unavailable, OutcomeUnknown."""
-    with translated_here():
+    with translated_sync():
         rows = connection.execute(sql.query("list_instruments")).fetchall()
     return [parse_instrument(row) for row in rows]
 
@@ -152,5 +152,5 @@ class JobStore:
     def _rows(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         if self._connection is None or self._connection.closed:
             self._connection = connect_jobs(self._url, STATEMENT_TIMEOUT_MS)
-        with translated_here():
+        with translated_sync():
             return self._connection.execute(sql.query(name), values).fetchall()

@@ -119,7 +119,7 @@ async def translated() -> AsyncIterator[None]:
 
 
 @contextmanager
-def translated_here() -> Iterator[None]:
+def translated_sync() -> Iterator[None]:
     """Do the same for code that is not asynchronous."""
     try:
         yield

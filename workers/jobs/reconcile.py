@@ -16,7 +16,7 @@ import sql
 from workers.adapters.errors import AdapterError, DataRejected
 from workers.adapters.jobs import Connection, list_instruments
 from workers.adapters.ledger import integer_array
-from workers.adapters.postgres import translated_here
+from workers.adapters.postgres import translated_sync
 from workers.adapters.pubsub import DepthReader
 from workers.core.depth import DepthLevel, DepthSnapshot
 from workers.core.engine import MatchingEngine
@@ -46,7 +46,7 @@ def check_invariants(
     violations = []
     for done, name in enumerate(names):
         progress(done, total, name)
-        with translated_here():
+        with translated_sync():
             rows = connection.execute(
                 sql.query("check_invariant"), {"invariant": name, "limit": ROWS_MAX}
             ).fetchall()
@@ -66,7 +66,7 @@ def compare_depth(context: Context, instrument: Instrument) -> list[str]:
         **_columns("bid", depth.bids),
         **_columns("ask", depth.asks),
     }
-    with translated_here():
+    with translated_sync():
         rows = context.connection.execute(sql.query("compare_depth"), values).fetchall()
     return [
         f"{side} {price} at sequence {depth.sequence}: stored {stored}, published {published}"
@@ -83,7 +83,7 @@ def compare_state(context: Context, instrument: Instrument) -> list[str]:
     if state is None:
         return []
     sequence, state_hash = state
-    with translated_here():
+    with translated_sync():
         ((stored, order_no, trade_no, *columns),) = context.connection.execute(
             sql.query("read_state"), {"instrument_id": instrument.instrument_id}
         ).fetchall()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sql
 from workers.adapters.jobs import Connection
-from workers.adapters.postgres import translated_here
+from workers.adapters.postgres import translated_sync
 from workers.jobs.job import Context, Result
 from workers.jobs.progress import Progress
 from workers.jobs.statements import write_statements
@@ -17,11 +17,11 @@ def settle(connection: Connection, progress: Progress) -> int:
 
     Each day is one transaction, which a second call finds done.
     """
-    with translated_here():
+    with translated_sync():
         days = [day for (day,) in connection.execute(sql.query("unsettled_days")).fetchall()]
     for done, day in enumerate(days):
         progress(done, len(days), f"settling {day}")
-        with translated_here():
+        with translated_sync():
             connection.execute(sql.query("settle"), {"day": day, "actor": ACTOR})
     progress(len(days), len(days), "settled")
     return len(days)

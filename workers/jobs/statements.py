@@ -20,7 +20,7 @@ from typing import Any
 
 import sql
 from workers.adapters.jobs import Connection
-from workers.adapters.postgres import translated_here
+from workers.adapters.postgres import translated_sync
 from workers.jobs.progress import Progress
 
 COLUMNS = (
@@ -39,7 +39,7 @@ def write_statements(connection: Connection, folder: Path, progress: Progress) -
 
     Raises OSError when the folder cannot be written.
     """
-    with translated_here():
+    with translated_sync():
         days = connection.execute(sql.query("list_statement_days")).fetchall()
     written = 0
     for day, clients in days:
@@ -73,7 +73,7 @@ def _statements(connection: Connection, day: date) -> Iterator[tuple[str, list[t
     """Yield each client of a day, by name, with the rows of its statement."""
     after = ""
     while True:
-        with translated_here():
+        with translated_sync():
             rows = connection.execute(
                 sql.query("statements"), {"day": day, "after": after, "limit": PAGE_LENGTH}
             ).fetchall()

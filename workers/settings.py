@@ -224,7 +224,7 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
 
 
 def _pem(env: Mapping[str, str], name: str, alias: str) -> str:
-    """Return a certificate or a key: the text itself, as platforms give it, or of the file named."""
+    """Return a certificate or a key: the text itself, as platforms give it, or a file's."""
     text = env.get(name) or env.get(alias, "")
     if not text or "-----BEGIN " in text:
         # Where a variable holds one line only, line ends are written out.

@@ -1,11 +1,11 @@
 """What the mirror writes to Kafka with: topics, and messages that are confirmed or fail as one.
 
-Order. A partition of a topic gets messages in the order in which they were given, and what is given
-after a failure can never be there without what failed: the producer is idempotent (no reordering, no
-doubles by its own retries), a message never times out by itself, an error that would leave a gap is
-fatal to the producer (`enable.gapless.guarantee`), and after any failure everything that is still
-on its way is dropped and the producer is thrown away. So a partition holds a prefix of what was
-given, and, when it is given again, starts over from an earlier message. It never skips any.
+Order. A partition gets messages in the order in which they were given, and what comes behind a
+failure can never be there without what failed: the producer is idempotent (its own retries neither
+reorder nor double), a message never times out by itself, an error that would leave a gap is fatal
+to the producer (`enable.gapless.guarantee`), and after any failure everything that is still on its
+way is dropped and the producer is thrown away. So a partition holds a prefix of what was given,
+and, when it is given again, starts over from an earlier message. It never skips any.
 """
 
 import logging
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Brokers that are there answer at once; who waits longer than this is told that they are not.
 ANSWER_TIMEOUT_S = 5.0
-# Messages and kibibytes that may wait in this process: a page of the mirror and a half, and a bound.
+# Messages and kibibytes that may wait in this process: many pages of the mirror, and a bound.
 QUEUE_MESSAGES_MAX = 100_000
 QUEUE_KIB_MAX = 65_536
 # A broker refuses batches above its `message.max.bytes` (1 MiB unless told otherwise). Ours stay so

@@ -1,7 +1,7 @@
 """The event log unrolled: after each event, the orders and the part of the book that it changed.
 
-Pure: what is in PostgreSQL goes in, and the same comes out whenever, and in whatever portions, it is
-read. So a message that is written to Kafka twice is the same message.
+Pure: what is in PostgreSQL goes in, and the same comes out whenever, and in whatever portions, it
+is read. So a message that is written to Kafka twice is the same message.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -2,4 +2,4 @@
 
 
 class Stopped(Exception):
-    """Raised when the process is told to stop; the job goes on where it was when it is run again."""
+    """Raised when the process is told to stop; the job goes on where it was when it runs again."""

@@ -1,11 +1,11 @@
 """Copying the event log to Kafka: at least once, in order, and nothing left out.
 
 A slice takes the mirror's lease of one instrument, then, page by page: reads the events after the
-stored offset, writes their messages, waits until Kafka has confirmed all of them, and stores the new
-offset. A mirror that dies between the last two writes that page again, the same messages under the
-same numbers. Of two mirrors by mistake one waits for the lease; one that slept through the end of
-its lease is fenced when it stores, and stops: what it wrote are messages that came before or come
-again.
+stored offset, writes their messages, waits until Kafka has confirmed all of them, and stores the
+new offset. A mirror that dies between the last two writes that page again, the same messages under
+the same numbers. Of two mirrors by mistake one waits for the lease; one that slept through the end
+of its lease is fenced when it stores, and stops: what it wrote are messages that came before or
+come again.
 
 Without Kafka nothing here goes on, and nothing else waits: the events stay in PostgreSQL.
 """
@@ -29,9 +29,9 @@ SLICE_S = 5.0
 # Events per page: some 5,000 messages and 2 MB in memory, written in a few requests.
 PAGE_LENGTH = 1_000
 # How long Kafka may take to confirm a page. Then the run fails, and another tries later.
-PUBLISH_TIMEOUT_S = 10.0
+PUBLISH_TIMEOUT_S = 8.0
 # How long a dead mirror keeps an instrument; longer than a page may take, reading included.
-LEASE_MS = 20_000
+LEASE_MS = 12_000
 # How often a run looks for events when it has copied all of them, and after how many looks in vain
 # it ends before its time.
 IDLE_S = 0.1
@@ -51,7 +51,7 @@ def mirror_slice(
 ) -> int:
     """Copy events of one instrument for some seconds; return how many.
 
-    None when another mirror is at work. Raises Unavailable (Kafka or PostgreSQL is down: try
+    0 when another mirror is at work. Raises Unavailable (Kafka or PostgreSQL is down: try
     later), Refused or DataRejected (something must be set up otherwise), Fenced (another mirror
     took over), BrokenLog, and Stopped. Whatever it raises, nothing is lost.
     """

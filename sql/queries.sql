@@ -160,6 +160,9 @@ SELECT exchange.restore_batch_v1(
     %(instrument_id)s, %(epoch)s, %(lease_ms)s,
     %(events)s::jsonb, %(trades)s::jsonb, %(orders)s::jsonb);
 
+-- :name restored_counts
+SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
+
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
 

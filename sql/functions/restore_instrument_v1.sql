@@ -17,11 +17,11 @@ DECLARE
 BEGIN
     IF v_instrument_id IS NULL THEN
         v_instrument_id := add_instrument_v2(p_instrument, p_base, p_quote, p_tick, p_lot);
-    ELSIF (p_base, p_quote) IS DISTINCT FROM (
-        SELECT b.asset, q.asset FROM instruments i
+    ELSIF NOT EXISTS (
+        SELECT FROM instruments i
         JOIN assets b ON b.asset_id = i.base_asset_id
         JOIN assets q ON q.asset_id = i.quote_asset_id
-        WHERE i.instrument_id = v_instrument_id) THEN
+        WHERE i.instrument_id = v_instrument_id AND b.asset = p_base AND q.asset = p_quote) THEN
         RAISE EXCEPTION '% is of other assets here', p_instrument USING ERRCODE = 'EX013';
     ELSE
         PERFORM set_instrument_sizes(p_instrument, p_tick, p_lot);

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Brokers that are there answer at once; who waits longer than this is told that they are not.
 ANSWER_TIMEOUT_S = 5.0
+# How long after a failure its cause may take to be reported.
+REPORT_TIMEOUT_S = 1.0
 # Messages and kibibytes that may wait in this process: many pages of the mirror, and a bound.
 QUEUE_MESSAGES_MAX = 100_000
 QUEUE_KIB_MAX = 65_536
@@ -133,6 +135,7 @@ class _Producer:
     def __init__(self, settings: KafkaSettings, options: dict[str, Any]) -> None:
         self._prefix = settings.topic_prefix
         self._last_error: KafkaError | None = None
+        self._fatal: KafkaError | None = None
         self._failed = False
         self._producer = Producer(
             client_config(settings)
@@ -181,8 +184,8 @@ class _Producer:
                 except BufferError:
                     self._wait(deadline, waiting)
                 except KafkaException as error:
-                    raise translate(error.args[0], outcomes) from error
-            producer.poll(0)
+                    self._fail(error)
+            self._poll(0)
         while len(outcomes) < len(messages):
             self._check(outcomes)
             self._wait(deadline, waiting)
@@ -192,15 +195,34 @@ class _Producer:
         """Send nothing any more."""
         self._failed = True
         self._producer.purge()
-        self._producer.poll(0)
+        self._poll(0)
+
+    def _poll(self, timeout_s: float) -> None:
+        """Let delivery reports come in; a fatal error, of which it says nothing else, counts."""
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:
+            self._fail(error)
+
+    def _fail(self, error: KafkaException) -> None:
+        self._failed = True
+        self._fatal = error.args[0]
 
     def _check(self, outcomes: Sequence[KafkaError | None]) -> None:
         """Raise when any message of this producer has failed, ours or another thread's."""
-        if self._failed:
-            errors = [error for error in outcomes if error is not None]
-            if not errors:
-                raise Unavailable("Kafka: another thread's messages have failed")
-            raise translate(errors[0], errors)
+        if not self._failed:
+            return
+        if self._fatal is not None:
+            # It only says that something has; the report of a message says what.
+            end = time.monotonic() + REPORT_TIMEOUT_S
+            while time.monotonic() < end and all(
+                error is None or error.code() in _FOLLOWING for error in outcomes
+            ):
+                self._poll(0.05)
+        errors = [error for error in (*outcomes, self._fatal) if error is not None]
+        if not errors:
+            raise Unavailable("Kafka: another thread's messages have failed")
+        raise translate(errors[0], errors)
 
     def _wait(self, deadline: float, waiting: Callable[[], None]) -> None:
         waiting()
@@ -209,7 +231,7 @@ class _Producer:
             if error is not None and error.code() in _REFUSED:
                 raise translate(error)
             raise Unavailable(f"Kafka: no confirmation in time ({error or 'no error is known'})")
-        self._producer.poll(0.05)
+        self._poll(0.05)
 
     def _note(self, error: KafkaError) -> None:
         self._last_error = error

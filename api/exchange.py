@@ -13,6 +13,7 @@ from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.metrics import Metrics
+from workers.settings import KafkaSettings
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Exchange:
     limiter: Limiter
     relay: Relay
     metrics: Metrics
+    # None: there is no mirror.
+    kafka: KafkaSettings | None = None
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
 

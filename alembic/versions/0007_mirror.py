@@ -30,6 +30,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Forget the mirror's place: it is in PostgreSQL again when it is mirrored from the beginning."""
+    """Forget the mirror's place: a later one begins at the beginning, with repeats."""
     execute = op.get_bind().connection.driver_connection.execute
     execute(sql.script("tables/0007_downgrade.sql"))

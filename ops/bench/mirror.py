@@ -1,6 +1,6 @@
 """The Kafka mirror with everything dying around it, and what a dead Kafka costs trading.
 
-    python -m ops.bench.mirror deaths FOLDER [--orders N] [--down-s S] [--kills K]
+    python -m ops.bench.mirror deaths FOLDER [--orders N] [--rate R] [--down-s S] [--kills K]
     python -m ops.bench.mirror pairs FOLDER [--pairs N] [--seconds S] [--rate R]
 
 `deaths`: orders go into an exchange while the mirror is killed K times, and the broker once, for S
@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ from workers.settings import KafkaSettings
 
 CONNECTIONS = 16
 # Roughly, of the orders that are generated: where to look for the middle.
-EVENTS_PER_ORDER = 1.8
+EVENTS_PER_ORDER = 1.7
+BATCH_LENGTH = 100
 INSTRUMENT = "BTC-USD"
 WAIT_S = 300.0
 
@@ -53,6 +55,7 @@ def main(arguments: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     deaths = actions.add_parser("deaths")
     deaths.add_argument("--orders", type=int, default=100_000)
+    deaths.add_argument("--rate", type=int, default=400, help="orders a second")
     deaths.add_argument("--down-s", type=float, default=120.0)
     deaths.add_argument("--kills", type=int, default=5)
     pairs = actions.add_parser("pairs")
@@ -64,7 +67,7 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     with stand(args.folder) as exchange:
         if args.action == "deaths":
-            print(live_through(exchange, args.orders, args.down_s, args.kills).report())
+            print(live_through(exchange, args.orders, args.rate, args.down_s, args.kills).report())
         else:
             measure_pairs(exchange, args.pairs, args.seconds, args.rate)
     return 0
@@ -172,15 +175,60 @@ class Result(NamedTuple):
         return "\n".join([*lines, self.compared])
 
 
-def live_through(exchange: Stand, orders: int, down_s: float, kills: int) -> Result:
+class BatchLoad:
+    """Orders in batches at a fixed rate, from a thread of their own; one of twenty is cancelled."""
+
+    def __init__(self, url: str, orders: int, rate: int) -> None:
+        self._url = url
+        self._orders = orders
+        self._rate = rate
+        self.done = False
+        self.error = ""
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._send())
+        except Exception as error:
+            self.error = repr(error)
+        self.done = True
+
+    async def _send(self) -> None:
+        random = Random(1)
+        started = time.monotonic()
+        sent = 0
+        async with aiohttp.ClientSession() as session:
+            while sent < self._orders:
+                await asyncio.sleep(max(0.0, started + sent / self._rate - time.monotonic()))
+                batch = [an_order(random) for _ in range(min(BATCH_LENGTH, self._orders - sent))]
+                async with session.post(
+                    f"{self._url}/orders/batch", json={"orders": batch}
+                ) as answer:
+                    results = (await answer.json())["results"]
+                    assert answer.status == 200, results
+                sent += len(batch)
+                for result in results[::20]:
+                    order_id = result["order"]["order_id"]
+                    async with session.delete(f"{self._url}/orders/{order_id}") as answer:
+                        assert answer.status in (200, 409), await answer.text()
+
+
+def an_order(random: Random) -> dict[str, Any]:
+    """Return an order near 100, one of ten a market order."""
+    order: dict[str, Any] = {
+        "client_id": f"client-{random.randint(1, 50)}",
+        "side": random.choice(["buy", "sell"]),
+        "quantity": random.randint(1, 5),
+    }
+    if random.random() < 0.1:
+        return order | {"type": "market"}
+    return order | {"type": "limit", "price": 100 + random.randint(-5, 5)}
+
+
+def live_through(exchange: Stand, orders: int, rate: int, down_s: float, kills: int) -> Result:
     """Send orders while the mirror and the broker die; look at what there is in the end."""
-    random = Random(1)
-    file = exchange.folder / "orders.jsonl"
-    _ops(exchange, "generate", str(file), f"--orders={orders}", f"--instruments={INSTRUMENT}",
-         "--cancel-share=0.1")  # fmt: skip
-    replay = exchange.start(
-        "ops", "replay", str(file), f"--url={exchange.url('')}", f"--connections={CONNECTIONS}"
-    )
+    load = BatchLoad(exchange.url(""), orders, rate)
     # The broker dies when nearly half of the events are committed. The mirror dies once while it is
     # away, and else when it has come to these places, so at work.
     events = EVENTS_PER_ORDER * orders
@@ -192,7 +240,7 @@ def live_through(exchange: Stand, orders: int, down_s: float, kills: int) -> Res
     while True:
         sequence, mirrored = exchange.places()
         now = time.monotonic()
-        done = replay.poll() is not None
+        done = load.done
         if not down_for and not down_since and (sequence >= 0.45 * events or done):
             exchange.kafka.kill()
             down_since, down_from = now, sequence
@@ -214,7 +262,8 @@ def live_through(exchange: Stand, orders: int, down_s: float, kills: int) -> Res
             raise TimeoutError("the mirror does not catch up")
         time.sleep(0.05)
     caught_up_s = time.monotonic() - caught_up_from
-    assert replay.returncode == 0, "the replay failed; see the log"
+    load.thread.join()
+    assert not load.error, load.error
     settings = KafkaSettings(exchange.kafka.url)
     topics = {topic: survey(settings, topic)[INSTRUMENT] for topic in TOPICS}
     for topic, part in topics.items():
@@ -282,14 +331,7 @@ async def send(url: str, seconds: float, rate: int | None) -> Timing:
     end = started + seconds
 
     async def one(session: aiohttp.ClientSession, since: float) -> None:
-        body: dict[str, Any] = {
-            "client_id": f"client-{random.randint(1, 50)}",
-            "side": random.choice(["buy", "sell"]),
-            "type": "limit",
-            "price": 100 + random.randint(-5, 5),
-            "quantity": random.randint(1, 5),
-        }
-        async with session.post(url, json=body) as answer:
+        async with session.post(url, json=an_order(random)) as answer:
             await answer.read()
             assert answer.status == 201, answer.status
         taken.append(time.perf_counter() - since)

@@ -21,6 +21,7 @@ from workers.core.instruments import Instrument
 from workers.core.mirror import unroll
 from workers.jobs.mirror_messages import encode
 from workers.jobs.progress import Progress, no_progress
+from workers.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def mirror_slice(
     publisher: Publisher,
     instrument: Instrument,
     progress: Progress = no_progress,
+    metrics: Metrics | None = None,
     *,
     slice_s: float = SLICE_S,
     page_length: int = PAGE_LENGTH,
@@ -61,6 +63,7 @@ def mirror_slice(
         return 0
     deadline = time.monotonic() + slice_s
     looks_in_vain = 0
+    name = instrument.instrument
     try:
         while time.monotonic() < deadline and looks_in_vain < IDLE_LOOKS_MAX:
             page = log.read(place, page_length)
@@ -71,11 +74,7 @@ def mirror_slice(
                 continue
             looks_in_vain = 0
             done = place.sequence - begun.sequence
-            steps = list(
-                unroll(
-                    instrument.instrument, place.sequence, place.trade_no, page.events, page.orders
-                )
-            )
+            steps = list(unroll(name, place.sequence, place.trade_no, page.events, page.orders))
             messages = list(encode(instrument, place.epoch, steps))
 
             def waiting(done: int = done) -> None:
@@ -85,7 +84,13 @@ def mirror_slice(
             after = Place(place.epoch, steps[-1].event.sequence, steps[-1].trade_no)
             log.store(place, after)
             place = after
+            if metrics is not None:
+                metrics.mirrored_events(name).inc(len(steps))
             progress(place.sequence - begun.sequence, None, f"sequence {place.sequence}")
+    except AdapterError as error:
+        if metrics is not None:
+            metrics.mirror_failures(name, type(error).__name__).inc()
+        raise
     finally:
         _end(log, place)
     return place.sequence - begun.sequence

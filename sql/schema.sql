@@ -4495,11 +4495,11 @@ DECLARE
 BEGIN
     IF v_instrument_id IS NULL THEN
         v_instrument_id := add_instrument_v2(p_instrument, p_base, p_quote, p_tick, p_lot);
-    ELSIF (p_base, p_quote) IS DISTINCT FROM (
-        SELECT b.asset, q.asset FROM instruments i
+    ELSIF NOT EXISTS (
+        SELECT FROM instruments i
         JOIN assets b ON b.asset_id = i.base_asset_id
         JOIN assets q ON q.asset_id = i.quote_asset_id
-        WHERE i.instrument_id = v_instrument_id) THEN
+        WHERE i.instrument_id = v_instrument_id AND b.asset = p_base AND q.asset = p_quote) THEN
         RAISE EXCEPTION '% is of other assets here', p_instrument USING ERRCODE = 'EX013';
     ELSE
         PERFORM set_instrument_sizes(p_instrument, p_tick, p_lot);
@@ -4515,95 +4515,6 @@ $$;
 
 
 ALTER FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
-
---
--- Name: retire_range_v1(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
---
-
-CREATE FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'exchange', 'pg_temp'
-    SET plan_cache_mode TO 'force_custom_plan'
-    AS $$
-DECLARE
-    v_range partition_ranges%ROWTYPE;
-    v_last_trade bigint;
-BEGIN
-    SELECT * INTO v_range FROM partition_ranges r
-    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence FOR UPDATE;
-    IF NOT FOUND OR v_range.retired_at IS NOT NULL THEN
-        RETURN 'there is no such range, or it is retired already';
-    ELSIF p_instrument_id = 0 THEN
-        RETURN 'the book of the house is kept whole';
-    ELSIF v_range.last_sequence > (SELECT s.sequence FROM shard s
-                                   WHERE s.instrument_id = p_instrument_id) THEN
-        RETURN 'it is in use';
-    ELSIF range_end_v1(p_instrument_id, p_first_sequence, v_range.last_sequence)
-          >= p_before::timestamp AT TIME ZONE 'UTC' THEN
-        RETURN format('it is not wholly older than %s', p_before);
-    ELSIF EXISTS (SELECT FROM partition_ranges r
-                  WHERE r.instrument_id = p_instrument_id AND r.retired_at IS NULL
-                    AND r.first_sequence < p_first_sequence) THEN
-        RETURN 'the range before it has to stay';
-    ELSIF EXISTS (SELECT FROM orders o
-                  WHERE o.instrument_id = p_instrument_id
-                    AND o.status IN ('open', 'partially_filled')
-                    AND o.sequence <= v_range.last_sequence) THEN
-        RETURN 'orders accepted in it are still open';
-    END IF;
-    v_last_trade := (SELECT max(t.sequence) FROM trades t
-                     WHERE t.instrument_id = p_instrument_id
-                       AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence);
-    IF v_last_trade > coalesce((SELECT max(b.to_sequence) FROM settlement_bounds b
-                                WHERE b.instrument_id = p_instrument_id), 0) THEN
-        RETURN 'its trades are not settled yet';
-    END IF;
-
-    INSERT INTO carried_balances AS c (instrument_id, client_no, asset_id, posted)
-    SELECT p_instrument_id, p.client_no, p.asset_id, sum(p.amount)
-    FROM postings p
-    WHERE p.instrument_id = p_instrument_id
-      AND p.sequence BETWEEN p_first_sequence AND v_range.last_sequence
-    GROUP BY p.client_no, p.asset_id
-    ON CONFLICT (instrument_id, client_no, asset_id)
-        DO UPDATE SET posted = c.posted + excluded.posted;
-    INSERT INTO carried_positions (instrument_id, client_no, net_quantity, total_cost,
-                                   realized_pnl)
-    SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
-           (f.state).realized_pnl
-    FROM (
-        SELECT l.client_no,
-               position_fold((c.net_quantity, c.total_cost, c.realized_pnl)::position_state,
-                             l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
-        FROM trades t
-        CROSS JOIN LATERAL (VALUES
-            (1, CASE t.taker_side WHEN 'buy' THEN t.taker_client_no ELSE t.maker_client_no END,
-             t.quantity),
-            (2, CASE t.taker_side WHEN 'buy' THEN t.maker_client_no ELSE t.taker_client_no END,
-             -t.quantity)
-        ) AS l(leg, client_no, quantity)
-        LEFT JOIN carried_positions c
-            ON c.instrument_id = p_instrument_id AND c.client_no = l.client_no
-        WHERE t.instrument_id = p_instrument_id
-          AND t.sequence BETWEEN p_first_sequence AND v_range.last_sequence
-        GROUP BY l.client_no
-    ) f
-    ON CONFLICT (instrument_id, client_no)
-        DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
-                      realized_pnl = excluded.realized_pnl;
-    UPDATE partition_ranges r
-    SET retired_at = clock_timestamp(),
-        last_trade_no = coalesce(
-            (SELECT t.trade_no FROM trades t
-             WHERE t.instrument_id = p_instrument_id AND t.sequence = v_last_trade),
-            (SELECT k.trade_no FROM kept_after k WHERE k.instrument_id = p_instrument_id))
-    WHERE r.instrument_id = p_instrument_id AND r.first_sequence = p_first_sequence;
-    RETURN NULL;
-END
-$$;
-
-
-ALTER FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
 
 --
 -- Name: retire_range_v2(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -7134,13 +7045,6 @@ REVOKE ALL ON FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoc
 --
 
 REVOKE ALL ON FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) FROM PUBLIC;
-
-
---
--- Name: FUNCTION retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
---
-
-REVOKE ALL ON FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
 
 
 --

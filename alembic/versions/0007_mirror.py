@@ -33,3 +33,4 @@ def downgrade() -> None:
     """Forget the mirror's place: a later one begins at the beginning, with repeats."""
     execute = op.get_bind().connection.driver_connection.execute
     execute(sql.script("tables/0007_downgrade.sql"))
+    execute(sql.script("functions/retire_range_v1.sql"))

@@ -13,3 +13,6 @@ COMMENT ON TABLE exchange.mirror_offsets IS
     'One row per instrument that a mirror has begun: every event up to sequence, and so every trade '
     'up to trade_no, is in Kafka. It is stored after Kafka has confirmed them, so what follows may '
     'be there, too, and will come again. Epoch, owner and lease are the mirror''s own.';
+
+-- It lets go of ranges that the mirror still needs.
+DROP FUNCTION exchange.retire_range_v1;

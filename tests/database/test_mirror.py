@@ -12,6 +12,7 @@ import pytest
 
 from tests.kafka import Record, distinct, mock_cluster, publisher, read_topic
 from tests.matcher import BTC_USD, ONE, Matcher, cancel, limit, market
+from tests.ranges import shorten
 from workers.adapters.errors import Fenced, Stale, Unavailable
 from workers.adapters.ledger import Ledger
 from workers.adapters.mirror import MirrorLog, SyncConnection
@@ -322,3 +323,43 @@ async def test_lag_is_told_in_events_and_seconds(
     assert seconds > 1_000  # this matcher's clock stands in the past
     mirror_all(jobs, brokers)
     assert lag() == ("BTC-USD", sequence, sequence, 0, 0)
+
+
+async def test_a_range_stays_until_the_mirror_has_passed_it(
+    matcher: Recorder, jobs: SyncConnection, brokers: str, database_url: str
+) -> None:
+    """A mirror that begins after it, in the middle of a command, knows what was filled before."""
+    with psycopg.connect(database_url, autocommit=True) as look:
+
+        def retire() -> Any:
+            rows = look.execute("SELECT exchange.retire_range_v2(1, 0, '2024-01-01')").fetchall()
+            return rows[0][0]
+
+        shorten(look, 22)  # 0 to 21
+        sells = [limit("sell", 100 * ONE, ONE) for _ in range(11)]
+        await matcher.commit(await matcher.apply(*sells, limit("buy", 105 * ONE, 11 * ONE)))
+        assert matcher.engine.sequence == 23
+        await matcher.commit(await matcher.apply(*sells_again(), market("buy", 3 * ONE)))
+        look.execute("SELECT exchange.settle_v1('2023-11-14', 'test')")
+        log = MirrorLog(jobs, BTC_USD, LEASE_MS)
+        place = log.begin("test")
+        assert place is not None
+        assert retire() == "the Kafka mirror has not passed it yet"
+        log.end(place)
+        mirror_all(jobs, brokers)
+        assert retire() is None
+        for (statement,) in look.execute("SELECT exchange.detach_statements_v1()").fetchall():
+            look.execute(statement)
+        assert look.execute("SELECT exchange.forget_mirror_v1('BTC-USD')").fetchall() == [(True,)]
+        assert look.execute("SELECT exchange.forget_mirror_v1('BTC-USD')").fetchall() == [(False,)]
+    with mock_cluster() as others:
+        assert mirror_all(jobs, others) == matcher.engine.sequence - 21
+        records = read_topic(others, ORDERS)
+        assert [record.raw for record in records] == [
+            record.raw for record in read_topic(brokers, ORDERS)[-len(records) :]
+        ]
+        assert records[0].sequence == 22
+
+
+def sells_again() -> list[Any]:
+    return [limit("sell", 100 * ONE, 2 * ONE), limit("sell", 101 * ONE, ONE)]

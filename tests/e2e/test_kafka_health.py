@@ -37,7 +37,7 @@ def test_kafka_comes_and_goes(database_url: str, redis_url: str, tmp_path: Path)
             "postgres": "healthy", "redis": "healthy", "kafka": "unhealthy",
         }  # fmt: skip
         assert metric(client, 'dependency_up{dependency="kafka"}') == 0
-        with socket.create_server(("127.0.0.1", port)):
+        with socket.create_server(("127.0.0.1", port), backlog=4096):
             assert health()["status"] == "healthy"
             lag = {"instrument": "BTC-USD", "lag_events": 0, "lag_seconds": 0}
             assert health()["mirror"][0] == lag

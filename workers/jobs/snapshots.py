@@ -5,6 +5,7 @@ from typing import Any
 import psycopg
 
 import sql
+from workers.jobs.job import Context, Result
 from workers.jobs.progress import Progress
 
 # How many rows go at once: a depth snapshot may be megabytes, and each step must be short.
@@ -35,3 +36,10 @@ def snapshot(connection: Connection, instrument: str, progress: Progress, kept: 
         deleted += count
         if count < THIN_ROWS_MAX:
             return f"{detail}; {deleted} old ones deleted"
+
+
+def run(context: Context) -> Result:
+    """Take a snapshot of an instrument, and let old ones go."""
+    assert context.instrument is not None
+    name, kept = context.instrument.instrument, context.settings.snapshots_kept
+    return Result(snapshot(context.connection, name, context.progress, kept))

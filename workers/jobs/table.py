@@ -1,8 +1,9 @@
 """Every job there is."""
 
 from workers.adapters.jobs import Period
-from workers.jobs import partitions, reconcile, settlement
+from workers.jobs import partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
+from workers.jobs.mirroring import Mirroring
 from workers.settings import Settings
 
 JOBS_QUEUE = "jobs"
@@ -20,7 +21,18 @@ def queue_of(job: str) -> str:
 
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
+    mirror = (
+        Job(
+            "mirror", MIRROR_QUEUE, Period(every_ms=1_000), Mirroring(settings.kafka),
+            per_instrument=True,
+        ),
+    ) if settings.kafka else ()  # fmt: skip
     return (
+        *mirror,
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
+        ),
         Job(
             "settlement", JOBS_QUEUE, Period(daily_at=settings.settle_at), settlement.run,
             time_limit_ms=6 * HOUR_MS,

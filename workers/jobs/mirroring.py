@@ -6,6 +6,9 @@ from workers.jobs.mirror import mirror_slice
 from workers.jobs.mirror_messages import TOPICS
 from workers.settings import KafkaSettings
 
+# Between looks while nothing happens, or while the lease of a mirror that died runs out.
+IDLE_MS = 500
+
 
 class Mirroring:
     """Mirrors an instrument per call; connects to Kafka when it is first needed."""
@@ -14,9 +17,9 @@ class Mirroring:
         self._publisher = Publisher(settings, TOPICS)
 
     def __call__(self, context: Context) -> Result:
-        """Mirror for some seconds, and go on at once: events never end."""
+        """Mirror for some seconds, and go on, at once if there was anything to do."""
         assert context.instrument is not None
         events = mirror_slice(
             context.connection, self._publisher, context.instrument, context.progress
         )
-        return Result(f"{events} events", again_ms=0)
+        return Result(f"{events} events", again_ms=0 if events else IDLE_MS)

@@ -68,20 +68,20 @@ async def load_resting(ledger: Ledger, standing: Standing, extra: dict[str, Any]
             "%d snapshots newer than sequence %d deleted: was the database restored?",
             count, now.sequence, extra=extra,
         )  # fmt: skip
-    reason = "there is no snapshot"
+    reasons = []
     try:
         for snapshot in await ledger.engine_snapshots():
             sequence = snapshot.counters.sequence
             if unusable := why_not(snapshot, now):
-                reason = f"the snapshot at sequence {sequence} {unusable}"
+                reasons.append(f"the snapshot at sequence {sequence} {unusable}")
                 continue
             try:
                 orders = await ledger.load_snapshot(snapshot)
                 changes = await ledger.changes_since(snapshot.counters)
                 resting = bring_up_to_date(snapshot, orders, changes, now)
             except BrokenSnapshot as error:
-                reason = f"the snapshot at sequence {sequence} is broken"
-                logger.warning("%s: %s", reason, error, extra=extra)
+                reasons.append(f"the snapshot at sequence {sequence} is broken")
+                logger.warning("%s: %s", reasons[-1], error, extra=extra)
                 continue
             logger.info(
                 "recovered from the snapshot at sequence %d and %d events after it",
@@ -89,8 +89,9 @@ async def load_resting(ledger: Ledger, standing: Standing, extra: dict[str, Any]
             )  # fmt: skip
             return resting
     except BrokenSnapshot as error:
-        reason = f"snapshots cannot be read: {error}"
-    logger.info("recovering from the resting orders: %s", reason, extra=extra)
+        reasons.append(f"snapshots cannot be read: {error}")
+    why = "; ".join(reasons) or "there is no snapshot"
+    logger.info("recovering from the resting orders: %s", why, extra=extra)
     return await ledger.load_open_orders()
 
 

@@ -17,9 +17,13 @@ MAY_CALL = {
         "get_orders_v1", "get_order_trades_v2", "get_trades_v2", "find_first_orders_v1",
         "list_instruments", "list_orders_v1", "candles_v2", "ticker_v2", "get_positions_v1",
         "read_changes_v1", "read_changed_orders_v1", "store_book_snapshot_v1",
-        "list_book_snapshots_v1", "get_book_snapshot_v1",
+        "list_book_snapshots_v1", "get_book_snapshot_v1", "mirror_lags_v1",
     },
-    "exchange_jobs": {"settle_v1", "make_partitions_v1", "list_instruments"},
+    "exchange_jobs": {
+        "settle_v1", "make_partitions_v1", "list_instruments",
+        "begin_mirror_v1", "store_mirror_offset_v1", "end_mirror_v1", "mirror_lags_v1",
+        "read_mirror_events_v1", "read_mirror_orders_v1",
+    },
     "exchange_analyst": set(),
 }  # fmt: skip
 MAY_READ = {("exchange_edge", "alembic_version")}

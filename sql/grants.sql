@@ -22,6 +22,7 @@ BEGIN
             ('exchange_jobs', ARRAY['settle_v1', 'make_partitions_v1', 'list_instruments']),
             ('exchange_jobs', ARRAY[
                 'begin_mirror_v1', 'store_mirror_offset_v1', 'end_mirror_v1', 'mirror_lags_v1',
+                'mirrored_totals_v1',
                 'read_mirror_events_v1', 'read_mirror_orders_v1'])
         ) AS g(role, functions)
         JOIN pg_roles r ON r.rolname = g.role

@@ -29,6 +29,7 @@ BEGIN
                 'take_snapshot_v1', 'thin_snapshots_v1']),
             ('exchange_jobs', ARRAY[
                 'begin_mirror_v1', 'store_mirror_offset_v1', 'end_mirror_v1', 'mirror_lags_v1',
+                'mirrored_totals_v1',
                 'read_mirror_events_v1', 'read_mirror_orders_v1'])
         ) AS g(role, functions)
         JOIN pg_roles r ON r.rolname = g.role

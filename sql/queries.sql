@@ -164,6 +164,9 @@ SELECT exchange.forget_mirror_v1(%(instrument)s);
 -- :name mirror_lags
 SELECT * FROM exchange.mirror_lags_v1();
 
+-- :name mirrored_totals
+SELECT * FROM exchange.mirrored_totals_v1();
+
 -- :name read_mirror_events
 SELECT * FROM exchange.read_mirror_events_v1(%(instrument_id)s, %(after)s, %(limit)s);
 

@@ -2124,8 +2124,8 @@ CREATE FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, 
     AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no)
-    SELECT k.instrument_id, k.sequence, k.trade_no
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT k.instrument_id, k.sequence, k.trade_no, k.sequence, k.trade_no
     FROM kept_after k
     WHERE k.instrument_id = p_instrument_id
       AND NOT EXISTS (SELECT FROM mirror_offsets m WHERE m.instrument_id = p_instrument_id)
@@ -4677,6 +4677,21 @@ $$;
 ALTER FUNCTION exchange.mirror_lags_v1() OWNER TO exchange_owner;
 
 --
+-- Name: mirrored_totals_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mirrored_totals_v1() RETURNS TABLE(events numeric, trades numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(sum(sequence - from_sequence), 0), coalesce(sum(trade_no - from_trade_no), 0)
+    FROM mirror_offsets
+$$;
+
+
+ALTER FUNCTION exchange.mirrored_totals_v1() OWNER TO exchange_owner;
+
+--
 -- Name: nearest_closing_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6790,6 +6805,8 @@ CREATE TABLE exchange.mirror_offsets (
     lease_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     sequence bigint NOT NULL,
     trade_no bigint NOT NULL,
+    from_sequence bigint NOT NULL,
+    from_trade_no bigint NOT NULL,
     stored_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT mirror_offsets_sequence_check CHECK ((sequence >= 0)),
     CONSTRAINT mirror_offsets_trade_no_check CHECK ((trade_no >= 0))
@@ -6803,7 +6820,7 @@ ALTER TABLE exchange.mirror_offsets OWNER TO exchange_owner;
 -- Name: TABLE mirror_offsets; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.mirror_offsets IS 'One row per instrument that a mirror has begun: every event up to sequence, and so every trade up to trade_no, is in Kafka. It is stored after Kafka has confirmed them, so what follows may be there, too, and will come again. Epoch, owner and lease are the mirror''s own.';
+COMMENT ON TABLE exchange.mirror_offsets IS 'One row per instrument that a mirror has begun: every event up to sequence, and so every trade up to trade_no, is in Kafka. It is stored after Kafka has confirmed them, so what follows may be there, too, and will come again. The mirror began after from_sequence. Epoch, owner and lease are the mirror''s own.';
 
 
 --
@@ -8384,6 +8401,14 @@ REVOKE ALL ON FUNCTION exchange.mark_price_v1(p_instrument_id integer) FROM PUBL
 REVOKE ALL ON FUNCTION exchange.mirror_lags_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_edge;
 GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION mirrored_totals_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mirrored_totals_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.mirrored_totals_v1() TO exchange_jobs;
 
 
 --

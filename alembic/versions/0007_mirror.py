@@ -15,6 +15,7 @@ SCRIPTS = (
     "functions/end_mirror_v1.sql",
     "functions/forget_mirror_v1.sql",
     "functions/mirror_lags_v1.sql",
+    "functions/mirrored_totals_v1.sql",
     "functions/read_mirror_events_v1.sql",
     "functions/read_mirror_orders_v1.sql",
     "functions/retire_range_v2.sql",

@@ -30,12 +30,14 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import psycopg
+from confluent_kafka import Consumer, TopicPartition
 
 from ops.embedded import Postgres, Valkey
 from ops.embedded.kafka import Kafka
 from ops.embedded.server import free_port
 from ops.migrate import migrate
 from ops.topics import Part, survey
+from workers.adapters.kafka import client_config
 from workers.jobs.mirror_messages import TOPICS
 from workers.settings import KafkaSettings
 
@@ -248,6 +250,7 @@ def live_through(exchange: Stand, orders: int, rate: int, down_s: float, kills: 
             exchange.kill_mirror()
             died_meanwhile = True
         elif places and (mirrored >= places[0] or (down_for and done and mirrored == sequence)):
+            wait_for_messages(KafkaSettings(exchange.kafka.url))
             exchange.kill_mirror()
             places.pop(0)
         if down_since and now - down_since >= down_s:
@@ -272,6 +275,25 @@ def live_through(exchange: Stand, orders: int, rate: int, down_s: float, kills: 
     return Result(
         orders, sequence, down_for, while_down, kills, caught_up_s, topics, rebuild(exchange)
     )
+
+
+def wait_for_messages(settings: KafkaSettings) -> None:
+    """Return when messages have just come into a topic: before the mirror can store its offset."""
+    consumer = Consumer(client_config(settings) | {"group.id": "bench"})
+    try:
+        topic = consumer.list_topics(TOPICS[0], timeout=10).topics[TOPICS[0]]
+        partitions = [TopicPartition(TOPICS[0], number) for number in topic.partitions]
+
+        def ends() -> list[Any]:
+            return [consumer.get_watermark_offsets(one, timeout=10) for one in partitions]
+
+        # An instrument has one partition.
+        partitions = [one for one, (_, end) in zip(partitions, ends(), strict=True) if end]
+        before, until = ends(), time.monotonic() + 5
+        while ends() == before and time.monotonic() < until:
+            pass
+    finally:
+        consumer.close()
 
 
 def rebuild(exchange: Stand) -> str:

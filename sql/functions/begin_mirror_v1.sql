@@ -8,8 +8,8 @@ RETURNS TABLE (epoch bigint, sequence bigint, trade_no bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = exchange, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
-    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no)
-    SELECT k.instrument_id, k.sequence, k.trade_no
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT k.instrument_id, k.sequence, k.trade_no, k.sequence, k.trade_no
     FROM kept_after k
     WHERE k.instrument_id = p_instrument_id
       AND NOT EXISTS (SELECT FROM mirror_offsets m WHERE m.instrument_id = p_instrument_id)

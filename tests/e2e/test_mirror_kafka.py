@@ -17,6 +17,7 @@ from tests.kafka import distinct, read_topic
 from workers.adapters.errors import DataRejected, Refused, Unavailable
 from workers.adapters.kafka import Publisher
 from workers.jobs.mirror import mirror_slice
+from workers.jobs.mirror_check import missing_messages
 from workers.jobs.mirror_messages import EVENTS, ORDERS, TOPICS, TRADES, UPDATES
 from workers.settings import KafkaSettings
 
@@ -88,6 +89,19 @@ def test_topics_are_made_and_filled(jobs: Any, settings: KafkaSettings) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     (described,) = admin.describe_configs([resource]).values()
     assert described.result()["retention.ms"].value == "-1"
+
+
+def test_what_went_missing_in_kafka_is_noticed(jobs: Any, settings: KafkaSettings) -> None:
+    assert missing_messages(jobs, settings) == {}  # nothing is mirrored yet
+    publisher = Publisher(settings, TOPICS)
+    mirror_slice(jobs, publisher, INSTRUMENTS[0])
+    publisher.close()
+    assert missing_messages(jobs, settings) == {}
+    ((trades,),) = jobs.execute("SELECT trade_no FROM exchange.mirror_offsets").fetchall()
+    admin = AdminClient({"bootstrap.servers": settings.brokers})
+    (deleted,) = admin.delete_topics([settings.topic_prefix + TRADES]).values()
+    deleted.result()
+    eventually(lambda: missing_messages(jobs, settings) == {TRADES: trades}, "it is noticed")
 
 
 def test_a_broker_that_is_killed_and_comes_back(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -154,7 +154,8 @@ class _Producer:
                 "allow.auto.create.topics": False,
                 "error_cb": self._note,
             }
-            | options
+            | options,
+            logger=logger,
         )
 
     def publish(
@@ -302,6 +303,32 @@ def make_topics(settings: KafkaSettings, topics: Sequence[str]) -> None:
             f"({reason.str()}): make them, with any number of partitions, or set "
             "KAFKA_TOPIC_PREFIX, KAFKA_PARTITIONS or KAFKA_REPLICATION_FACTOR to what is allowed"
         )
+
+
+def end_offsets(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+    """Return how many messages have ever been written to each topic, retention or not.
+
+    0 for a topic that is missing. Raises Unavailable, Refused.
+    """
+    written = dict.fromkeys(topics, 0)
+    # A consumer that consumes nothing: only they ask for offsets. The group is a formality.
+    consumer = Consumer(client_config(settings) | {"group.id": f"{settings.topic_prefix}ends"})
+    try:
+        known = consumer.list_topics(timeout=ANSWER_TIMEOUT_S).topics
+        for topic in topics:
+            name = settings.topic_prefix + topic
+            for partition in known[name].partitions if name in known else ():
+                offsets = consumer.get_watermark_offsets(
+                    TopicPartition(name, partition), timeout=ANSWER_TIMEOUT_S
+                )
+                if offsets is None:
+                    raise Unavailable(f"Kafka: the end of {name} is not known in time")
+                written[topic] += offsets[1]
+    except KafkaException as error:
+        raise translate(error.args[0]) from error
+    finally:
+        consumer.close()
+    return written
 
 
 def translate(error: KafkaError, others: Sequence[KafkaError | None] = ()) -> AdapterError:

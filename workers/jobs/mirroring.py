@@ -20,6 +20,7 @@ class Mirroring:
         """Mirror for some seconds, and go on, at once if there was anything to do."""
         assert context.instrument is not None
         events = mirror_slice(
-            context.connection, self._publisher, context.instrument, context.progress
-        )
+            context.connection, self._publisher, context.instrument, context.progress,
+            context.metrics,
+        )  # fmt: skip
         return Result(f"{events} events", again_ms=0 if events else IDLE_MS)

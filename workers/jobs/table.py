@@ -21,14 +21,7 @@ def queue_of(job: str) -> str:
 
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
-    mirror = (
-        Job(
-            "mirror", MIRROR_QUEUE, Period(every_ms=1_000), Mirroring(settings.kafka),
-            per_instrument=True,
-        ),
-    ) if settings.kafka else ()  # fmt: skip
-    return (
-        *mirror,
+    table = [
         Job(
             "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
             per_instrument=True,
@@ -42,4 +35,8 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
             time_limit_ms=4 * HOUR_MS,
         ),
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
-    )  # fmt: skip
+    ]  # fmt: skip
+    if settings.kafka is not None:
+        work, period = Mirroring(settings.kafka), Period(every_ms=1_000)
+        table.append(Job("mirror", MIRROR_QUEUE, period, work, per_instrument=True))
+    return tuple(table)

@@ -135,6 +135,7 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
             ),
             relay=relay,
             metrics=metrics,
+            kafka=settings.kafka,
         )
         app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), lags)
         app.ctx.connections = [

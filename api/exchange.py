@@ -15,6 +15,7 @@ from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
 from workers.core.records import BookSnapshot
 from workers.metrics import Metrics
+from workers.settings import KafkaSettings
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Exchange:
     metrics: Metrics
     # Snapshots that are being taken, by instrument number.
     snapshots: Turns[BookSnapshot] = field(default_factory=Turns)
+    # None: there is no mirror.
+    kafka: KafkaSettings | None = None
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
 

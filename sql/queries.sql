@@ -143,10 +143,48 @@ SELECT * FROM exchange.make_partitions_v1(%(ahead)s);
 SELECT * FROM exchange.list_partitions_v1();
 
 -- :name retire_range
-SELECT exchange.retire_range_v1(%(instrument_id)s, %(first_sequence)s, %(before)s);
+SELECT exchange.retire_range_v2(%(instrument_id)s, %(first_sequence)s, %(before)s);
 
 -- :name detach_statements
 SELECT * FROM exchange.detach_statements_v1();
+
+-- :name begin_mirror
+SELECT * FROM exchange.begin_mirror_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+
+-- :name store_mirror_offset
+SELECT exchange.store_mirror_offset_v1(
+    %(instrument_id)s, %(epoch)s, %(from_sequence)s, %(sequence)s, %(trade_no)s, %(lease_ms)s);
+
+-- :name end_mirror
+SELECT exchange.end_mirror_v1(%(instrument_id)s, %(epoch)s);
+
+-- :name forget_mirror
+SELECT exchange.forget_mirror_v1(%(instrument)s);
+
+-- :name mirror_lags
+SELECT * FROM exchange.mirror_lags_v1();
+
+-- :name mirrored_totals
+SELECT * FROM exchange.mirrored_totals_v1();
+
+-- :name read_mirror_events
+SELECT * FROM exchange.read_mirror_events_v1(%(instrument_id)s, %(after)s, %(limit)s);
+
+-- :name read_mirror_orders
+SELECT * FROM exchange.read_mirror_orders_v1(%(instrument_id)s, %(after)s, %(to)s);
+
+-- :name restore_instrument
+SELECT * FROM exchange.restore_instrument_v1(
+    %(instrument)s, %(base)s, %(quote)s, %(tick_size)s::numeric, %(lot_size)s::numeric,
+    %(owner)s, %(lease_ms)s);
+
+-- :name restore_batch
+SELECT exchange.restore_batch_v1(
+    %(instrument_id)s, %(epoch)s, %(lease_ms)s,
+    %(events)s::jsonb, %(trades)s::jsonb, %(orders)s::jsonb);
+
+-- :name restored_counts
+SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;

@@ -2115,6 +2115,36 @@ $$;
 ALTER FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestamp with time zone) OWNER TO exchange_owner;
 
 --
+-- Name: begin_mirror_v1(integer, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) RETURNS TABLE(epoch bigint, sequence bigint, trade_no bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT k.instrument_id, k.sequence, k.trade_no, k.sequence, k.trade_no
+    FROM kept_after k
+    WHERE k.instrument_id = p_instrument_id
+      AND NOT EXISTS (SELECT FROM mirror_offsets m WHERE m.instrument_id = p_instrument_id)
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+    UPDATE mirror_offsets m
+    SET epoch = m.epoch + 1,
+        owner = p_owner,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE m.instrument_id = p_instrument_id
+      AND (m.owner IS NULL OR m.owner = p_owner OR m.lease_until < clock_timestamp())
+    RETURNING m.epoch, m.sequence, m.trade_no;
+END
+$$;
+
+
+ALTER FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
 -- Name: best_level_v1(integer, exchange.side); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3388,6 +3418,24 @@ $$;
 ALTER FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer) OWNER TO exchange_owner;
 
 --
+-- Name: end_mirror_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE mirror_offsets SET owner = NULL
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch;
+    RETURN FOUND;
+END
+$$;
+
+
+ALTER FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
+
+--
 -- Name: engine_parts_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3606,6 +3654,32 @@ $$;
 
 
 ALTER FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) OWNER TO exchange_owner;
+
+--
+-- Name: forget_mirror_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.forget_mirror_v1(p_instrument text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_offset mirror_offsets%ROWTYPE;
+BEGIN
+    SELECT m.* INTO v_offset
+    FROM mirror_offsets m JOIN instruments i USING (instrument_id)
+    WHERE i.instrument = p_instrument FOR UPDATE OF m;
+    IF v_offset.owner IS NOT NULL AND v_offset.lease_until > clock_timestamp() THEN
+        RAISE EXCEPTION 'a mirror of % is at work: stop it first', p_instrument
+            USING ERRCODE = 'EX012';
+    END IF;
+    DELETE FROM mirror_offsets WHERE instrument_id = v_offset.instrument_id;
+    RETURN FOUND;
+END
+$$;
+
+
+ALTER FUNCTION exchange.forget_mirror_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
 -- Name: free_shards_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4577,6 +4651,47 @@ $$;
 ALTER FUNCTION exchange.mark_price_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
+-- Name: mirror_lags_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mirror_lags_v1() RETURNS TABLE(instrument text, mirrored_sequence bigint, sequence bigint, events bigint, seconds numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT i.instrument, m.sequence, s.sequence, s.sequence - l.mirrored,
+           coalesce(greatest(0, extract(epoch FROM clock_timestamp() - coalesce(
+               (SELECT e.happened_at FROM order_events e
+                WHERE e.instrument_id = s.instrument_id AND e.sequence = l.mirrored + 1),
+               (SELECT t.traded_at FROM trades t
+                WHERE t.instrument_id = s.instrument_id AND t.sequence = l.mirrored + 1)))), 0)
+    FROM shard s
+    JOIN instruments i USING (instrument_id)
+    JOIN kept_after k USING (instrument_id)
+    LEFT JOIN mirror_offsets m USING (instrument_id)
+    CROSS JOIN LATERAL (SELECT coalesce(m.sequence, k.sequence) AS mirrored) l
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.mirror_lags_v1() OWNER TO exchange_owner;
+
+--
+-- Name: mirrored_totals_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mirrored_totals_v1() RETURNS TABLE(events numeric, trades numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(sum(sequence - from_sequence), 0), coalesce(sum(trade_no - from_trade_no), 0)
+    FROM mirror_offsets
+$$;
+
+
+ALTER FUNCTION exchange.mirrored_totals_v1() OWNER TO exchange_owner;
+
+--
 -- Name: nearest_closing_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4886,6 +5001,112 @@ $$;
 ALTER FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: read_mirror_events_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) RETURNS TABLE(sequence bigint, kind text, order_no bigint, side text, type text, price_ticks numeric, quantity_lots numeric, time_us bigint, reason text, trade_no bigint, maker_order_no bigint, maker_fee numeric, taker_fee numeric, maker_segment text, taker_segment text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_last bigint := (SELECT s.sequence FROM shard s WHERE s.instrument_id = p_instrument_id);
+    v_to bigint := least(v_last, p_after + p_limit);
+    v_next record;
+BEGIN
+    IF v_to < v_last THEN
+        -- Trades always follow their taker's accepted event, and a market order never rests, so what
+        -- cancels it follows, too.
+        SELECT e.sequence, e.kind, e.type INTO v_next FROM order_events e
+        WHERE e.instrument_id = p_instrument_id AND e.sequence > v_to
+        ORDER BY e.sequence LIMIT 1;
+        v_to := CASE WHEN v_next.kind = 'cancelled' AND v_next.type = 'market' THEN v_next.sequence
+                     ELSE coalesce(v_next.sequence - 1, v_last) END;
+    END IF;
+    RETURN QUERY
+    SELECT e.sequence, e.kind::text, e.order_no, e.side::text, e.type::text,
+           coalesce(trunc(e.price * 100000000), 0), trunc(e.quantity * 100000000),
+           to_us(e.happened_at), coalesce(e.reason, ''),
+           NULL::bigint, NULL::bigint, NULL::numeric, NULL::numeric, NULL::text, NULL::text
+    FROM order_events e
+    WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after AND e.sequence <= v_to
+    UNION ALL
+    SELECT t.sequence, 'trade', t.taker_order_no, t.taker_side::text, NULL,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000), to_us(t.traded_at), '',
+           t.trade_no, t.maker_order_no, trunc(t.maker_fee * 10000000000000000),
+           trunc(t.taker_fee * 10000000000000000), m.segment, k.segment
+    FROM trades t
+    JOIN client_segments m ON m.segment_id = t.maker_segment_id
+    JOIN client_segments k ON k.segment_id = t.taker_segment_id
+    WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= v_to
+    ORDER BY 1;
+END
+$$;
+
+
+ALTER FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: read_mirror_orders_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) RETURNS TABLE(order_no bigint, order_id text, client_id text, side text, type text, price_ticks numeric, quantity_lots numeric, filled_lots numeric, filled_value numeric, idempotency_key text, created_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_cut bigint := coalesce(
+        (SELECT e.sequence FROM order_events e
+         WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after
+         ORDER BY e.sequence LIMIT 1), p_to + 1);
+BEGIN
+    RETURN QUERY
+    SELECT o.order_no, o.order_id, c.client_id, o.side::text, o.type::text,
+           coalesce(trunc(o.price * 100000000), 0), trunc(o.quantity * 100000000),
+           -- An order that did not exist yet had no fills.
+           CASE WHEN o.sequence > p_after THEN 0
+                ELSE trunc((o.filled_quantity - f.quantity) * 100000000) END,
+           CASE WHEN o.sequence > p_after THEN 0
+                ELSE trunc((o.filled_value - f.value) * 10000000000000000) END,
+           coalesce(o.idempotency_key, ''), to_us(o.created_at)
+    FROM (
+        SELECT e.order_no FROM order_events e
+        WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after AND e.sequence <= p_to
+        UNION
+        SELECT unnest(ARRAY[t.maker_order_no, t.taker_order_no]) FROM trades t
+        WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= p_to
+    ) touched
+    JOIN orders o ON o.instrument_id = p_instrument_id AND o.order_no = touched.order_no
+    JOIN clients c ON c.client_no = o.client_no
+    LEFT JOIN LATERAL (
+        SELECT coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value
+        FROM (
+            SELECT t.price, t.quantity FROM trades t
+            WHERE t.instrument_id = p_instrument_id AND t.maker_order_no = touched.order_no
+              AND t.sequence > p_after AND o.sequence <= p_after
+            UNION ALL
+            SELECT t.price, t.quantity FROM trades t
+            WHERE t.instrument_id = p_instrument_id AND t.taker_order_no = touched.order_no
+              AND t.sequence > p_after AND t.sequence < v_cut AND o.sequence <= p_after
+        ) t
+    ) f ON true;
+END
+$$;
+
+
+ALTER FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) OWNER TO exchange_owner;
+
+--
 -- Name: read_state_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5046,10 +5267,197 @@ $$;
 ALTER FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) OWNER TO exchange_owner;
 
 --
--- Name: retire_range_v1(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: restore_batch_v1(integer, bigint, integer, jsonb, jsonb, jsonb); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
+CREATE FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_shard shard%ROWTYPE;
+    v_instrument instruments%ROWTYPE;
+    v_events bigint := jsonb_array_length(p_events) + jsonb_array_length(p_trades);
+    v_sequences bigint;
+    v_first bigint;
+    v_last bigint;
+    v_last_us bigint;
+BEGIN
+    SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
+    IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'fenced: epoch % has passed to epoch %', p_epoch, v_shard.epoch
+            USING ERRCODE = 'EX001';
+    END IF;
+    SELECT * INTO STRICT v_instrument FROM instruments WHERE instrument_id = p_instrument_id;
+    SELECT count(DISTINCT e.sequence), min(e.sequence), max(e.sequence), max(e.time_us)
+    INTO v_sequences, v_first, v_last, v_last_us
+    FROM jsonb_to_recordset(p_events || p_trades) AS e(sequence bigint, time_us bigint);
+    IF v_sequences <> v_events OR v_first <> v_shard.sequence + 1
+       OR v_last <> v_shard.sequence + v_events THEN
+        RAISE EXCEPTION 'sequences % to % do not follow on %', v_first, v_last, v_shard.sequence
+            USING ERRCODE = 'EX003';
+    END IF;
+    PERFORM make_ranges_v1(p_instrument_id, v_last);
+
+    PERFORM ensure_clients_v1(array_agg(DISTINCT o.client_id))
+    FROM jsonb_to_recordset(p_orders) AS o(client_id text) HAVING count(*) > 0;
+    INSERT INTO client_segments (segment)
+    SELECT DISTINCT s.segment
+    FROM jsonb_to_recordset(p_trades) AS t(maker_segment text, taker_segment text)
+    CROSS JOIN LATERAL (VALUES (t.maker_segment), (t.taker_segment)) AS s(segment)
+    ON CONFLICT DO NOTHING;
+
+    INSERT INTO orders AS o (
+        instrument_id, order_no, order_id, client_no, side, type, price, quantity, filled_quantity,
+        filled_value, status, status_reason, idempotency_key, sequence, created_at, updated_at)
+    SELECT p_instrument_id, n.order_no, n.order_id, c.client_no, n.side, n.type, n.price,
+           n.quantity, n.filled_quantity, n.filled_value, n.status, n.status_reason,
+           n.idempotency_key, coalesce(e.sequence, 0), from_us(n.created_us), from_us(n.updated_us)
+    FROM jsonb_to_recordset(p_orders) AS n(
+        order_no bigint, order_id text, client_id text, side side, type order_type, price numeric,
+        quantity numeric, filled_quantity numeric, filled_value numeric, status order_status,
+        status_reason text, idempotency_key text, created_us bigint, updated_us bigint)
+    JOIN clients c USING (client_id)
+    LEFT JOIN jsonb_to_recordset(p_events) AS e(sequence bigint, kind text, order_no bigint)
+        ON e.order_no = n.order_no AND e.kind IN ('accepted', 'rejected')
+    ON CONFLICT (instrument_id, order_no) DO UPDATE
+    SET filled_quantity = excluded.filled_quantity, filled_value = excluded.filled_value,
+        status = excluded.status, status_reason = excluded.status_reason,
+        updated_at = excluded.updated_at;
+
+    INSERT INTO order_events (instrument_id, sequence, kind, order_no, side, type, price, quantity,
+                              reason, happened_at)
+    SELECT p_instrument_id, e.sequence, e.kind, e.order_no, e.side, e.type, e.price, e.quantity,
+           e.reason, from_us(e.time_us)
+    FROM jsonb_to_recordset(p_events) AS e(
+        sequence bigint, kind event_kind, order_no bigint, side side, type order_type,
+        price numeric, quantity numeric, reason text, time_us bigint);
+
+    WITH traded AS (
+        INSERT INTO trades (instrument_id, sequence, trade_no, price, quantity, taker_side,
+                            maker_order_no, taker_order_no, maker_client_no, taker_client_no,
+                            traded_at, maker_fee, taker_fee, maker_segment_id, taker_segment_id)
+        SELECT p_instrument_id, t.sequence, t.trade_no, t.price, t.quantity, t.taker_side,
+               t.maker_order_no, t.taker_order_no, m.client_no, k.client_no, from_us(t.time_us),
+               t.maker_fee, t.taker_fee, ms.segment_id, ks.segment_id
+        FROM jsonb_to_recordset(p_trades) AS t(
+            sequence bigint, trade_no bigint, price numeric, quantity numeric, taker_side side,
+            maker_order_no bigint, taker_order_no bigint, maker_client_id text,
+            taker_client_id text, time_us bigint, maker_fee numeric, taker_fee numeric,
+            maker_segment text, taker_segment text)
+        LEFT JOIN clients m ON m.client_id = t.maker_client_id
+        LEFT JOIN clients k ON k.client_id = t.taker_client_id
+        JOIN client_segments ms ON ms.segment = t.maker_segment
+        JOIN client_segments ks ON ks.segment = t.taker_segment
+        RETURNING *,
+            CASE taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END AS buyer,
+            CASE taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END AS seller
+    ), entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        SELECT p_instrument_id, sequence, 'trade', traded_at FROM traded
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT p_instrument_id, t.sequence, l.leg, l.client_no, l.asset_id, l.amount
+        FROM traded t
+        CROSS JOIN LATERAL (VALUES
+            (1, t.buyer, v_instrument.base_asset_id, t.quantity),
+            (2, t.seller, v_instrument.base_asset_id, -t.quantity),
+            (3, t.seller, v_instrument.quote_asset_id, t.price * t.quantity),
+            (4, t.buyer, v_instrument.quote_asset_id, -(t.price * t.quantity)),
+            (5, t.taker_client_no, v_instrument.quote_asset_id, -t.taker_fee),
+            (6, -2, v_instrument.quote_asset_id, t.taker_fee),
+            (7, t.maker_client_no, v_instrument.quote_asset_id, -t.maker_fee),
+            (8, -2, v_instrument.quote_asset_id, t.maker_fee)
+        ) AS l(leg, client_no, asset_id, amount)
+        WHERE l.amount <> 0
+        RETURNING client_no, asset_id, amount
+    ), balanced AS (
+        INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+        SELECT client_no, asset_id, p_instrument_id, sum(amount)
+        FROM posted GROUP BY client_no, asset_id
+        ON CONFLICT (client_no, asset_id, instrument_id)
+            DO UPDATE SET posted = b.posted + excluded.posted
+    )
+    INSERT INTO positions (instrument_id, client_no, net_quantity, total_cost, realized_pnl,
+                           updated_at)
+    SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
+           (f.state).realized_pnl, f.updated_at
+    FROM (
+        SELECT l.client_no, max(t.traded_at) AS updated_at,
+               position_fold((p.net_quantity, p.total_cost, p.realized_pnl)::position_state,
+                             l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+        FROM traded t
+        CROSS JOIN LATERAL (VALUES
+            (1, t.buyer, t.quantity), (2, t.seller, -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        LEFT JOIN positions p
+            ON p.instrument_id = p_instrument_id AND p.client_no = l.client_no
+        GROUP BY l.client_no
+    ) f
+    ON CONFLICT (instrument_id, client_no)
+        DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
+                      realized_pnl = excluded.realized_pnl, updated_at = excluded.updated_at;
+
+    UPDATE shard s
+    SET sequence = v_last,
+        order_no = greatest(s.order_no, (SELECT max(o.order_no)
+            FROM jsonb_to_recordset(p_orders) AS o(order_no bigint))),
+        trade_no = s.trade_no + jsonb_array_length(p_trades),
+        last_time_us = greatest(s.last_time_us, v_last_us),
+        last_stream_id = greatest(
+            split_part(s.last_stream_id, '-', 1)::bigint + 1,
+            to_us(clock_timestamp()) / 1000) || '-0',
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE s.instrument_id = p_instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) OWNER TO exchange_owner;
+
+--
+-- Name: restore_instrument_v1(text, text, text, numeric, numeric, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) RETURNS TABLE(instrument_id integer, epoch bigint, sequence bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+BEGIN
+    IF v_instrument_id IS NULL THEN
+        v_instrument_id := add_instrument_v2(p_instrument, p_base, p_quote, p_tick, p_lot);
+    ELSIF NOT EXISTS (
+        SELECT FROM instruments i
+        JOIN assets b ON b.asset_id = i.base_asset_id
+        JOIN assets q ON q.asset_id = i.quote_asset_id
+        WHERE i.instrument_id = v_instrument_id AND b.asset = p_base AND q.asset = p_quote) THEN
+        RAISE EXCEPTION '% is of other assets here', p_instrument USING ERRCODE = 'EX013';
+    ELSE
+        PERFORM set_instrument_sizes(p_instrument, p_tick, p_lot);
+    END IF;
+    RETURN QUERY
+    SELECT v_instrument_id, a.epoch, a.sequence
+    FROM acquire_shard_v1(v_instrument_id, p_owner, p_lease_ms) a;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a matcher holds %: stop it first', p_instrument USING ERRCODE = 'EX013';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: retire_range_v2(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
@@ -5079,6 +5487,9 @@ BEGIN
                     AND o.status IN ('open', 'partially_filled')
                     AND o.sequence <= v_range.last_sequence) THEN
         RETURN 'orders accepted in it are still open';
+    ELSIF v_range.last_sequence > (SELECT m.sequence FROM mirror_offsets m
+                                   WHERE m.instrument_id = p_instrument_id) THEN
+        RETURN 'the Kafka mirror has not passed it yet';
     END IF;
     v_last_trade := (SELECT max(t.sequence) FROM trades t
                      WHERE t.instrument_id = p_instrument_id
@@ -5132,7 +5543,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
 
 --
 -- Name: set_fees_v1(text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -5408,6 +5819,38 @@ $$;
 
 
 ALTER FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
+
+--
+-- Name: store_mirror_offset_v1(integer, bigint, bigint, bigint, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_offset mirror_offsets%ROWTYPE;
+BEGIN
+    SELECT * INTO v_offset FROM mirror_offsets WHERE instrument_id = p_instrument_id FOR UPDATE;
+    IF v_offset.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'fenced: the mirror''s epoch % has passed to epoch %', p_epoch, v_offset.epoch
+            USING ERRCODE = 'EX001';
+    END IF;
+    IF v_offset.sequence <> p_from_sequence OR p_sequence < p_from_sequence
+       OR p_trade_no < v_offset.trade_no THEN
+        RAISE EXCEPTION 'stale: the mirror''s offset is %, not %', v_offset.sequence, p_from_sequence
+            USING ERRCODE = 'EX002';
+    END IF;
+    UPDATE mirror_offsets
+    SET sequence = p_sequence, trade_no = p_trade_no,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+        stored_at = clock_timestamp()
+    WHERE instrument_id = p_instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: take_snapshot_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -6352,6 +6795,35 @@ COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by boo
 
 
 --
+-- Name: mirror_offsets; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.mirror_offsets (
+    instrument_id integer NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    owner text,
+    lease_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    sequence bigint NOT NULL,
+    trade_no bigint NOT NULL,
+    from_sequence bigint NOT NULL,
+    from_trade_no bigint NOT NULL,
+    stored_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT mirror_offsets_sequence_check CHECK ((sequence >= 0)),
+    CONSTRAINT mirror_offsets_trade_no_check CHECK ((trade_no >= 0))
+)
+WITH (fillfactor='50');
+
+
+ALTER TABLE exchange.mirror_offsets OWNER TO exchange_owner;
+
+--
+-- Name: TABLE mirror_offsets; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.mirror_offsets IS 'One row per instrument that a mirror has begun: every event up to sequence, and so every trade up to trade_no, is in Kafka. It is stored after Kafka has confirmed them, so what follows may be there, too, and will come again. The mirror began after from_sequence. Epoch, owner and lease are the mirror''s own.';
+
+
+--
 -- Name: order_events; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6839,6 +7311,14 @@ ALTER TABLE ONLY exchange.ledger_entries
 
 
 --
+-- Name: mirror_offsets mirror_offsets_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.mirror_offsets
+    ADD CONSTRAINT mirror_offsets_pkey PRIMARY KEY (instrument_id);
+
+
+--
 -- Name: order_events order_events_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7198,6 +7678,14 @@ ALTER TABLE ONLY exchange.instruments
 
 
 --
+-- Name: mirror_offsets mirror_offsets_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.mirror_offsets
+    ADD CONSTRAINT mirror_offsets_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
 -- Name: settlement_bounds settlement_bounds_day_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7448,6 +7936,14 @@ REVOKE ALL ON FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestam
 
 
 --
+-- Name: FUNCTION begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION best_level_v1(p_instrument_id integer, p_side exchange.side); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7595,6 +8091,14 @@ REVOKE ALL ON FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor n
 
 
 --
+-- Name: FUNCTION end_mirror_v1(p_instrument_id integer, p_epoch bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION engine_parts_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7638,6 +8142,13 @@ REVOKE ALL ON FUNCTION exchange.find_instrument_v1(p_instrument text) FROM PUBLI
 
 REVOKE ALL ON FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION forget_mirror_v1(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.forget_mirror_v1(p_instrument text) FROM PUBLIC;
 
 
 --
@@ -7884,6 +8395,23 @@ REVOKE ALL ON FUNCTION exchange.mark_price_v1(p_instrument_id integer) FROM PUBL
 
 
 --
+-- Name: FUNCTION mirror_lags_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mirror_lags_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION mirrored_totals_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mirrored_totals_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.mirrored_totals_v1() TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION nearest_closing_v1(p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7933,6 +8461,22 @@ GRANT ALL ON FUNCTION exchange.read_changes_v1(p_instrument_id integer, p_after 
 
 REVOKE ALL ON FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) TO exchange_jobs;
 
 
 --
@@ -7990,10 +8534,24 @@ GRANT ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer,
 
 
 --
--- Name: FUNCTION retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
 
 
 --
@@ -8039,6 +8597,14 @@ GRANT ALL ON FUNCTION exchange.statements_v1(p_day date, p_after text, p_limit i
 
 REVOKE ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) TO exchange_jobs;
 
 
 --

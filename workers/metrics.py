@@ -103,6 +103,15 @@ class Metrics:
             "instrument", "cause",
         )  # fmt: skip
 
+        # The Kafka mirror.
+        self.mirrored_events = self._counter(
+            "mirrored_events_total", "Events that Kafka has confirmed", "instrument"
+        )
+        self.mirror_failures = self._counter(
+            "mirror_failures_total", "Runs of the mirror that failed, by the kind of error",
+            "instrument", "cause",
+        )  # fmt: skip
+
         # The edge itself.
         self.http_requests = self._counter(
             "http_requests_total", "HTTP requests answered", "route", "method", "status"

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import time
+from pathlib import Path
 from typing import Self
 
 
@@ -74,6 +75,8 @@ class Settings:
     snapshot_ms: int = 60_000
     # Engine snapshots kept per instrument: the newest is used, the others stand in if it is broken.
     snapshots_kept: int = 3
+    # None: there is no mirror.
+    kafka: "KafkaSettings | None" = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -131,12 +134,99 @@ class Settings:
             jobs_queues=tuple(env.get("JOBS_QUEUES", "").replace(",", " ").split()),
             snapshot_ms=_integer(env, "EXCHANGE_SNAPSHOT_MS", cls.snapshot_ms, 1_000, 86_400_000),
             snapshots_kept=_integer(env, "EXCHANGE_SNAPSHOTS_KEPT", cls.snapshots_kept, 1, 1_000),
+            kafka=KafkaSettings.from_env(env),
+        )
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """How to reach Kafka, and what our topics are like there.
+
+    `brokers` are `host:port`, comma-separated. Certificates and the key are PEM text.
+    """
+
+    brokers: str
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    ssl_ca: str = field(default="", repr=False)
+    ssl_certificate: str = field(default="", repr=False)
+    ssl_key: str = field(default="", repr=False)
+    # Off where brokers have certificates of other names, as on some platforms.
+    ssl_check_hostname: bool = True
+    # Put before the name of each topic, where several tenants share a Kafka.
+    topic_prefix: str = ""
+    # Of topics that we make. All of an instrument is in one partition, so this is how many
+    # consumers can share the work.
+    partitions: int = 6
+    # 0: three, or as many as there are brokers.
+    replication_factor: int = 0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self | None:
+        """Read the settings; None when KAFKA_BROKERS is not set. Raises SettingsError."""
+        text = env.get("KAFKA_BROKERS", "")
+        brokers = [broker for broker in text.replace(",", " ").split() if broker]
+        if not brokers:
+            return None
+        # Platforms give URLs: kafka://host:port and kafka+ssl://host:port.
+        encrypted = any(broker.startswith(("kafka+ssl://", "ssl://")) for broker in brokers)
+        brokers = [broker.rpartition("://")[2].rstrip("/") for broker in brokers]
+        for broker in brokers:
+            host, _, port = broker.rpartition(":")
+            if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+                raise SettingsError(
+                    f"KAFKA_BROKERS must be host:port, comma-separated, not {broker!r}"
+                )
+        ssl_ca = _pem(env, "KAFKA_SSL_CA", "KAFKA_TRUSTED_CERT")
+        ssl_certificate = _pem(env, "KAFKA_SSL_CERT", "KAFKA_CLIENT_CERT")
+        ssl_key = _pem(env, "KAFKA_SSL_KEY", "KAFKA_CLIENT_CERT_KEY")
+        username = env.get("KAFKA_SASL_USERNAME", "")
+        password = env.get("KAFKA_SASL_PASSWORD", "")
+        if bool(username) != bool(password):
+            raise SettingsError("Set both KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, or neither")
+        if bool(ssl_certificate) != bool(ssl_key):
+            raise SettingsError("Set both KAFKA_SSL_CERT and KAFKA_SSL_KEY, or neither")
+        if username:
+            default = "SASL_SSL"
+        else:
+            default = "SSL" if encrypted or ssl_ca or ssl_certificate else "PLAINTEXT"
+        protocol = _choice(env, "KAFKA_SECURITY_PROTOCOL", default.lower(), KAFKA_PROTOCOLS).upper()
+        if protocol.startswith("SASL") and not username:
+            raise SettingsError(
+                f"KAFKA_SECURITY_PROTOCOL={protocol} needs KAFKA_SASL_USERNAME and "
+                "KAFKA_SASL_PASSWORD"
+            )
+        prefix = env.get("KAFKA_TOPIC_PREFIX") or env.get("KAFKA_PREFIX", "")
+        if not re.fullmatch(r"[A-Za-z0-9._-]{0,200}", prefix):
+            raise SettingsError("KAFKA_TOPIC_PREFIX may only hold letters, digits and . _ -")
+        return cls(
+            brokers=",".join(brokers),
+            security_protocol=protocol,
+            sasl_mechanism=_choice(env, "KAFKA_SASL_MECHANISM", "plain", KAFKA_MECHANISMS).upper()
+            if username
+            else "",
+            sasl_username=username,
+            sasl_password=password,
+            ssl_ca=ssl_ca,
+            ssl_certificate=ssl_certificate,
+            ssl_key=ssl_key,
+            ssl_check_hostname=_choice(env, "KAFKA_SSL_CHECK_HOSTNAME", "true", ("true", "false"))
+            == "true",
+            topic_prefix=prefix,
+            partitions=_integer(env, "KAFKA_PARTITIONS", cls.partitions, 1, 10_000),
+            replication_factor=_integer(
+                env, "KAFKA_REPLICATION_FACTOR", cls.replication_factor, 0, 100
+            ),
         )
 
 
 ENVIRONMENTS = ("development", "production")
 # In development replays and benchmarks come from one address; in production nobody needs as much.
 RATE_LIMIT_PRODUCTION = 10_000
+KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+KAFKA_MECHANISMS = ("plain", "scram-sha-256", "scram-sha-512")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
@@ -178,3 +268,17 @@ def _time_of_day(env: Mapping[str, str], name: str, default: time) -> time:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
         raise SettingsError(f"{name} must be a time from 00:00 to 23:59 (UTC), not {text!r}")
     return time.fromisoformat(text)
+
+
+def _pem(env: Mapping[str, str], name: str, alias: str) -> str:
+    """Return a certificate or a key: the text itself, as platforms give it, or a file's."""
+    text = env.get(name) or env.get(alias, "")
+    if not text or "-----BEGIN " in text:
+        # Where a variable holds one line only, line ends are written out.
+        return text.replace("\\n", "\n")
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{name} must be PEM text or the path of a file with it: {error}"
+        ) from error

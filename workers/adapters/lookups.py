@@ -23,6 +23,7 @@ from workers.core.records import (
     BookSnapshot,
     Candle,
     Changes,
+    MirrorLag,
     OrderPage,
     OrderPlace,
     OrderRecord,
@@ -72,6 +73,14 @@ class Lookups:
         """Return the orders that exist among `order_ids`, by order_id."""
         rows = await self._rows("get_orders", {"order_ids": list(order_ids)})
         return {row[0]: _order(row) for row in rows}
+
+    async def mirror_lags(self) -> list[MirrorLag]:
+        """Return how far the Kafka mirror is behind, by instrument."""
+        rows = await self._rows("mirror_lags", {})
+        return [
+            MirrorLag(instrument, events, float(seconds))
+            for instrument, _, _, events, seconds in rows
+        ]
 
     async def order(self, order_id: str) -> OrderRecord | None:
         """Return one order."""

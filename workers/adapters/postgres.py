@@ -39,6 +39,8 @@ _BY_SQLSTATE: dict[str, type[AdapterError]] = {
     "EX006": DataRejected,  # a key was used with other terms
     "EX007": DataRejected,  # a withdrawal is not covered
     "EX008": DataRejected,  # a day cannot be settled
+    "EX012": DataRejected,  # a mirror is at work
+    "EX013": DataRejected,  # an instrument cannot be restored
     "40001": Contended,
     "40P01": Contended,
     # Cancelled by statement_timeout, which never strikes once a commit has begun.
@@ -120,7 +122,7 @@ async def translated() -> AsyncIterator[None]:
 
 @contextmanager
 def translated_sync() -> Iterator[None]:
-    """Do the same for code that is not asynchronous."""
+    """Do the same for a connection without asyncio."""
     try:
         yield
     except psycopg.Error as error:

@@ -3,6 +3,7 @@
 from workers.adapters.jobs import Period
 from workers.jobs import partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
+from workers.jobs.mirroring import Mirroring
 from workers.settings import Settings
 
 JOBS_QUEUE = "jobs"
@@ -20,7 +21,11 @@ def queue_of(job: str) -> str:
 
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
-    return (
+    table = [
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
+        ),
         Job(
             "settlement", JOBS_QUEUE, Period(daily_at=settings.settle_at), settlement.run,
             time_limit_ms=6 * HOUR_MS,
@@ -34,4 +39,8 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
             per_instrument=True,
         ),
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
-    )  # fmt: skip
+    ]  # fmt: skip
+    if settings.kafka is not None:
+        work, period = Mirroring(settings.kafka), Period(every_ms=1_000)
+        table.append(Job("mirror", MIRROR_QUEUE, period, work, per_instrument=True))
+    return tuple(table)

@@ -246,9 +246,13 @@ class Ledger:
                 decoded, clients = decode_page(page)
                 orders += decoded
                 self._client_nos.update((name, number) for number, name in clients.items())
-        finally:
-            ahead.cancel()
-            await asyncio.wait([ahead])
+        except BaseException as error:
+            # A broken page is no reason to interrupt the server: that may strike what it is asked
+            # next.
+            if not isinstance(error, BrokenSnapshot):
+                ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+            raise
         return orders
 
     async def _pages(self, after: int) -> AsyncIterator[Page]:

@@ -33,8 +33,8 @@ PAGE_LENGTH = 1_000
 PUBLISH_TIMEOUT_S = 8.0
 # How long a dead mirror keeps an instrument; longer than a page may take, reading included.
 LEASE_MS = 12_000
-# How often a run looks for events when it has copied all of them, and after how many looks in vain
-# it ends before its time.
+# How long a run waits when it has copied all events, and after how many looks in vain it ends
+# before its time.
 IDLE_S = 0.1
 IDLE_LOOKS_MAX = 5
 
@@ -87,6 +87,9 @@ def mirror_slice(
             if metrics is not None:
                 metrics.mirrored_events(name).inc(len(steps))
             progress(place.sequence - begun.sequence, None, f"sequence {place.sequence}")
+            if len(steps) < page_length:
+                # Caught up. To run after every order would cost trading a commit for each.
+                time.sleep(IDLE_S)
     except AdapterError as error:
         if metrics is not None:
             metrics.mirror_failures(name, type(error).__name__).inc()

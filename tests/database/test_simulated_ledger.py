@@ -93,9 +93,7 @@ class Writer:
     def _order(self, row: tuple[Any, ...]) -> Order:
         number, order_id, client_no, client_id, side, price, quantity, filled, value, *rest = row
         status, key, created_us, updated_us = rest
-        order = Order(
-            number, order_id, client_id, side, "limit", price, quantity, key, created_us
-        )
+        order = Order(number, order_id, client_id, side, "limit", price, quantity, key, created_us)
         order.remaining_lots -= filled
         order.filled_value, order.status, order.updated_us = value, status, updated_us
         self.ledger._client_nos[client_id] = client_no
@@ -301,9 +299,9 @@ def compare_tables(look: psycopg.Connection, tables: Tables) -> None:
         "SELECT instrument_id, epoch, owner, last_stream_id, sequence, order_no, trade_no,"
         " last_time_us FROM exchange.shard ORDER BY 1"
     ) == [(number, *shard[:2], *shard[3:]) for number, shard in sorted(tables.shard.items())]
-    assert dict(
-        rows("SELECT client_id, client_no FROM exchange.clients WHERE client_no > 0")
-    ) == (tables.clients)
+    assert dict(rows("SELECT client_id, client_no FROM exchange.clients WHERE client_no > 0")) == (
+        tables.clients
+    )
     assert rows(
         "SELECT instrument_id, order_no, order_id, client_no, side::text, type::text,"
         f" coalesce(price * {unit}, 0), quantity * {unit}, filled_quantity * {unit},"

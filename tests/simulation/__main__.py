@@ -1,8 +1,8 @@
 """Run many seeds, or one with its whole trace.
 
-    python -m tests.simulation --seeds 1000 --start 0     as many seeds, with a summary
-    python -m tests.simulation --seed 42                  one seed and everything that happened
-    python -m tests.simulation --kill-list                the planted bugs, and the seeds they took
+python -m tests.simulation --seeds 1000 --start 0     as many seeds, with a summary
+python -m tests.simulation --seed 42                  one seed and everything that happened
+python -m tests.simulation --kill-list                the planted bugs, and the seeds they took
 """
 
 import argparse

@@ -146,7 +146,14 @@ class Checker:
             if order.order_id != operation.order_id or order.status != "cancelled":
                 self.wrong("I1", f"{who} a cancel of {operation.order_id} with {order}")
             return
-        asked = (body.client_id, body.instrument, body.side, body.type, body.price or 0, body.quantity)
+        asked = (
+            body.client_id,
+            body.instrument,
+            body.side,
+            body.type,
+            body.price or 0,
+            body.quantity,
+        )
         if asked != (
             order.client_id, order.instrument, order.side, order.type, order.price_ticks,
             order.quantity_lots,
@@ -219,7 +226,9 @@ class Checker:
             event = tables.events.get((number, sequence))
             trade = tables.trades.get((number, sequence))
             if (event is None) is (trade is None):
-                self.wrong("I7", f"sequence {sequence} of {number} is there {bool(event)}, {bool(trade)}")
+                self.wrong(
+                    "I7", f"sequence {sequence} of {number} is there {bool(event)}, {bool(trade)}"
+                )
                 return None
             if trade is not None:
                 stored: tuple[Any, ...] = (
@@ -246,7 +255,9 @@ class Checker:
             self.wrong("I7", f"{number} has counted {counters}, the slow book {book.sequence}")
         return book
 
-    def _command(self, number: int, event: Any, *, continued: bool) -> SubmitOrder | CancelOrder | None:
+    def _command(
+        self, number: int, event: Any, *, continued: bool
+    ) -> SubmitOrder | CancelOrder | None:
         """Return the command that this event is the first of; None when it is a consequence."""
         row = self._postgres.tables.orders[number, event.order_no]
         if event.kind == "cancelled":
@@ -263,7 +274,10 @@ class Checker:
         tables = self._postgres.tables
         slow = {o.order_no: (o.remaining_lots, o.filled_value) for o in book.orders}
         stored = {
-            place[1]: (tables.orders[place].quantity - tables.orders[place].filled, tables.orders[place].value)
+            place[1]: (
+                tables.orders[place].quantity - tables.orders[place].filled,
+                tables.orders[place].value,
+            )
             for place in tables.resting
             if place[0] == number
         }
@@ -272,7 +286,10 @@ class Checker:
         depth = [book.depth("buy"), book.depth("sell")]
         keys = self._redis.keys.data
         kept = [
-            dict((int(p), int(q)) for p, q in keys.get(f"depth:{{{name}}}:{side}".encode(), {}).items())
+            dict(
+                (int(p), int(q))
+                for p, q in keys.get(f"depth:{{{name}}}:{side}".encode(), {}).items()
+            )
             for side in ("bids", "asks")
         ]
         if kept != [dict(side) for side in depth]:

@@ -436,7 +436,9 @@ class World:
         alive = [process for process, _, _ in self.matchers.values() if process.alive]
         owners = [shard.owner for shard in self.postgres.tables.shard.values()]
         owning = [process for process in alive if process.name in owners]
-        return self._some(owning if owning and self.evil.random() < 0.8 else alive or [self.clients])
+        return self._some(
+            owning if owning and self.evil.random() < 0.8 else alive or [self.clients]
+        )
 
     def _instrument(self) -> str:
         return self.evil.choice(self.instruments)
@@ -538,7 +540,9 @@ class World:
     def do_poison(self) -> None:
         key = order_stream(self._instrument()).encode()
         if key in self.redis.keys.data:
-            poison = self.evil.choice((b"", b"{}", b"\xff\x00", b'{"command":"submit"}', b"[" * 999))
+            poison = self.evil.choice(
+                (b"", b"{}", b"\xff\x00", b'{"command":"submit"}', b"[" * 999)
+            )
             self.redis.keys.command("xadd", key, "*", "request", poison)
 
     def do_machine_clock(self) -> None:
@@ -568,9 +572,7 @@ class World:
             self.start_matcher(f"matcher{number}")
         for number in range(EDGES):
             self.start_edge(f"edge{number}")
-        traders = [
-            self.loop.start(self.clients, self.trade(number)) for number in range(CLIENTS)
-        ]
+        traders = [self.loop.start(self.clients, self.trade(number)) for number in range(CLIENTS)]
         self.loop.start(self.clients, self.torment())
         await asyncio.sleep(CHAOS_S)
         self.swarm.on = False
@@ -588,7 +590,9 @@ class World:
                     await asyncio.sleep(0.05)
                 await self._come_to_rest()
         except TimeoutError:
-            self.checker.wrong("I12", f"not at rest {LIVENESS_S:g} s after the faults: {self._why()}")
+            self.checker.wrong(
+                "I12", f"not at rest {LIVENESS_S:g} s after the faults: {self._why()}"
+            )
             return
         self.checker.final(self)
 

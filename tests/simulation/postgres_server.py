@@ -287,8 +287,16 @@ class Functions:
             place, number, quantity, side, type, price, reason = cancel
             self._insert_event(
                 EventRow(
-                    instrument_id, int(place), "cancelled", int(number), side, type, int(price),
-                    int(quantity), reason, time_us,
+                    instrument_id,
+                    int(place),
+                    "cancelled",
+                    int(number),
+                    side,
+                    type,
+                    int(price),
+                    int(quantity),
+                    reason,
+                    time_us,
                 )  # fmt: skip
             )
         for number, trade in enumerate(trades, shard.trade_no + 1):
@@ -332,8 +340,16 @@ class Functions:
         rejected = status == "rejected"
         self._insert_event(
             EventRow(
-                instrument_id, row.sequence, "rejected" if rejected else "accepted", number, side,
-                type, row.price, row.quantity, reason if rejected else "", time_us,
+                instrument_id,
+                row.sequence,
+                "rejected" if rejected else "accepted",
+                number,
+                side,
+                type,
+                row.price,
+                row.quantity,
+                reason if rejected else "",
+                time_us,
             )  # fmt: skip
         )
 

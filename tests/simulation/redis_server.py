@@ -595,7 +595,9 @@ class Client(Connection):
 
         return await self._call(f"{name.upper()} {_digest(arguments)}", run)
 
-    async def _call(self, what: str, operation: Callable[[Any], Any], doubling: bool = False) -> Any:
+    async def _call(
+        self, what: str, operation: Callable[[Any], Any], doubling: bool = False
+    ) -> Any:
         async with self._lock:
             self.broken = False  # connects anew
             return await self.server.call(

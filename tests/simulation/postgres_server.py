@@ -297,7 +297,7 @@ class Functions:
                     int(quantity),
                     reason,
                     time_us,
-                )  # fmt: skip
+                )
             )
         for number, trade in enumerate(trades, shard.trade_no + 1):
             self._insert_trade(instrument_id, number, trade, time_us)
@@ -350,7 +350,7 @@ class Functions:
                 row.quantity,
                 reason if rejected else "",
                 time_us,
-            )  # fmt: skip
+            )
         )
 
     def _update_order(self, instrument_id: int, update: Any, time_us: int) -> None:

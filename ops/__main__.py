@@ -25,6 +25,7 @@ COMMANDS = {
     "balances": ("ops.balances", "Print what a client, or an account of the house, has."),
     "settle": ("ops.settle", "Settle a day: net and discharge what its trades have moved."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
+    "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),
 }
 
 

@@ -119,11 +119,14 @@ class Loop:
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._reading: asyncio.Task[list[tuple[str, bytes | None]]] | None = None
 
     def stop(self) -> None:
         """Read no more; `run` returns when what was read is committed and published."""
         self._stopping.set()
         self._taken.set()
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def run(self) -> None:
         """Match until stopped. Raises Fenced or another AdapterError when the epoch is over."""
@@ -144,11 +147,25 @@ class Loop:
                 self._taken.clear()
                 await self._taken.wait()
                 continue
-            entries = await self._stream.read(room, READ_BLOCK_MS)
-            if entries:
+            if entries := await self._read(room):
                 await self._apply(entries)
                 self._filled.set()
         self._filled.set()
+
+    async def _read(self, room: int) -> list[tuple[str, bytes | None]]:
+        """Return what comes next; nothing when told to stop meanwhile, so that a stop is at once.
+
+        What a read that is broken off has taken from the stream is not lost: the position decides.
+        """
+        self._reading = asyncio.create_task(self._stream.read(room, READ_BLOCK_MS))
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            assert ours is not None
+            if ours.cancelling():
+                raise
+            return []
 
     async def _apply(self, entries: Sequence[tuple[str, bytes | None]]) -> None:
         """Decode and look up first, then apply all entries without a pause."""

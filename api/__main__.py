@@ -9,6 +9,7 @@ from sanic import Sanic
 
 from api.app import create_app
 from api.prefork import Prefork, inherited
+from api.protocol import Protocol, raise_descriptors
 from workers.logs import configure
 from workers.metrics_folder import metrics_folder
 from workers.settings import Settings, SettingsError
@@ -25,6 +26,7 @@ def serve(settings: Settings, folder: Path) -> int:
         host=None if listener else settings.host,
         port=None if listener else settings.port,
         sock=listener,
+        protocol=Protocol,
         single_process=True,
         access_log=False,
         motd=False,
@@ -36,10 +38,12 @@ def serve(settings: Settings, folder: Path) -> int:
 def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
+        settings.check_listening()
     except SettingsError as error:
         print(f"web: {error}", file=sys.stderr)
         return 2
     configure(settings, "web")
+    raise_descriptors()
     # One folder for all of these processes, removed when the last one has ended.
     with metrics_folder(os.environ) as folder:
         return serve(settings, folder)

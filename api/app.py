@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from collections import Counter
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -73,6 +74,11 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
     app.config.update(LIMITS)
     app.ctx.failed = False
     app.ctx.origins = settings.origins
+    app.ctx.allowed_hosts = settings.allowed_hosts
+    app.ctx.address_connections_max = (
+        0 if settings.proxies_count else settings.address_connections_max
+    )
+    app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
         [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
@@ -105,7 +111,14 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         )
         books: dict[str, Book] = {}
         histories: dict[str, History] = {}
-        relay = Relay(books, histories, lookups, metrics, settings.slow_client_ms)
+        relay = Relay(
+            books,
+            histories,
+            lookups,
+            metrics,
+            settings.slow_client_ms,
+            settings.address_websockets_max,
+        )
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,

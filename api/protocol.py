@@ -49,12 +49,13 @@ class Protocol(WebSocketProtocol):
         """Take bytes in; what a request's first ones have started, later ones do not start anew."""
         before = self._time
         super().data_received(data)  # type: ignore[no-untyped-call]
-        if self._http is not None and self._http.stage is not Stage.IDLE:
+        http = self.http  # None until its task has begun
+        if http is not None and http.stage is not Stage.IDLE:
             self._time = before
 
     def check_timeouts(self) -> None:
         """End a request whose body does not arrive; the rest is as ever."""
-        http = self._http
+        http = self.http
         if (
             self._task
             and http is not None

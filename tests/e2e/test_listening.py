@@ -226,7 +226,7 @@ def test_slow_requests_end_and_trading_goes_on(exchange: Exchange) -> None:
     for name, (_, _, status) in SLOW.items():
         assert results[name][0] == status, results
         assert results[name][1] < 20, results
-    assert (load.unknown, load.refused) == (set(), set())
+    assert (load.unknown, load.refused) == (set(), set()), exchange.logs()
 
 
 ENDLESS = {

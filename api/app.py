@@ -31,6 +31,7 @@ from api.stream import stream
 from api.submit import Submitter
 from api.system import system
 from api.tickers import Tickers
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, Publisher
@@ -65,11 +66,17 @@ LIMITS = {
 }
 
 
-def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None = None) -> Sanic:  # type: ignore[type-arg]
+def create_app(
+    settings: Settings,
+    metrics_folder: Path,
+    parent_pid: int | None = None,
+    failpoints: Failpoints | None = None,
+) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts.
 
     It stops when the process `parent_pid`, which started it as one of several, is gone.
     """
+    around = (failpoints or Failpoints()).around
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.ctx.failed = False
@@ -92,14 +99,20 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         for order_type, side in product(("limit", "market"), ("buy", "sell")):
             metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
-        lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
+        lookups = around("lookups", Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX))
         await lookups.open()
         instruments = Instruments(lookups)
-        writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
-        reader = DepthReader(settings.redis_url)
-        publisher = Publisher(settings.redis_url)
-        limits = RateLimits(
-            settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+        writer = around(
+            "writer",
+            StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms),
+        )
+        reader = around("reader", DepthReader(settings.redis_url))
+        publisher = around("publisher", Publisher(settings.redis_url))
+        limits = around(
+            "limits",
+            RateLimits(
+                settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+            ),
         )
         submitter = Submitter(
             edge_id=edge_id,

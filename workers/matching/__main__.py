@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 from prometheus_client import start_http_server
 
+from workers.adapters.failpoints import Failpoints
 from workers.logs import configure
 from workers.matching.matcher import Matcher
 from workers.metrics import Metrics
@@ -20,13 +21,13 @@ from workers.metrics_folder import MetricsFolder, join, metrics_folder
 from workers.settings import Settings, SettingsError
 
 
-async def match_all(settings: Settings, metrics: Metrics) -> None:
+async def match_all(settings: Settings, metrics: Metrics, failpoints: Failpoints) -> None:
     """Match this process's share of the instruments until SIGTERM or SIGINT."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    await Matcher(settings, metrics, owner).run(stopping)
+    await Matcher(settings, metrics, owner, failpoints).run(stopping)
 
 
 @contextlib.contextmanager
@@ -55,11 +56,12 @@ def serving(settings: Settings, folder: Path) -> Iterator[None]:
 def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
+        failpoints = Failpoints.from_env(os.environ)
         configure(settings, "matcher")
         with metrics_folder(os.environ) as folder:
             join(folder)
             with serving(settings, folder):
-                uvloop.run(match_all(settings, Metrics()))
+                uvloop.run(match_all(settings, Metrics(), failpoints))
     except SettingsError as error:
         print(f"matcher: {error}", file=sys.stderr)
         return 2

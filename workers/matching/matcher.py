@@ -5,6 +5,7 @@ import logging
 import time
 
 from workers.adapters.errors import AdapterError
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.shards import Roster, Shards
 from workers.matching.shard import Shard
 from workers.matching.share import Share
@@ -24,11 +25,14 @@ MARGIN_MS = 5
 class Matcher:
     """Holds its share of the instruments; for the others it is a hot standby."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, owner: str) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, owner: str, failpoints: Failpoints
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._owner = owner
-        self._shards = Shards(settings.database_url, owner)
+        self._failpoints = failpoints
+        self._shards = failpoints.around("shards", Shards(settings.database_url, owner))
         self._share = Share(settings.lease_ms / 1000)
         self._running: dict[int, tuple[Shard, asyncio.Task[None]]] = {}
         # Those of them that are being given back.
@@ -72,7 +76,7 @@ class Matcher:
         if not numbers:
             return
         for instrument in await self._shards.instruments(numbers):
-            shard = Shard(self._settings, instrument, self._owner, self._metrics)
+            shard = Shard(self._settings, instrument, self._owner, self._metrics, self._failpoints)
             task = asyncio.create_task(shard.run())
             self._running[instrument.instrument_id] = (shard, task)
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "settle": ("ops.settle", "Settle a day: net and discharge what its trades have moved."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
     "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),
+    "faults": ("ops.faults", "Hurt an exchange of its own and check that nothing is lost."),
 }
 
 

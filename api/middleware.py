@@ -67,6 +67,9 @@ async def enter(request: Request) -> None:
 async def leave(request: Request, response: HTTPResponse) -> None:
     """Do what comes after every answer, refusals included."""
     response.headers.update(rate_headers(request))
+    if request.app.ctx.exchange.stopping and request.stream is not None:
+        # Else clients with always one more request would keep us from ending.
+        request.stream.keep_alive = False  # type: ignore[attr-defined]
     observe.end(request, response)
 
 

@@ -1,6 +1,7 @@
 """A short selection of faults against real processes; the long one is `python -m ops faults`.
 
-The quick ones are always there; three more are drawn by EXCHANGE_FAULTS_SEED, which a failure names.
+The quick ones are always there; three more are drawn by EXCHANGE_FAULTS_SEED, which a failure
+names.
 """
 
 import os

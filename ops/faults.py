@@ -19,6 +19,8 @@ from ops.instance import ephemeral_folder
 
 # Of the table, where no terminal says how wide it is.
 WIDTH = 140
+# After so many there is no use in going on.
+PROBLEMS_MAX = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", type=int, default=8, help="clients at once")
     parser.add_argument("--batch", type=int, default=50, help="orders per request, at most 100")
     parser.add_argument("--matchers", type=int, default=2, help="matchers that share and stand by")
+    parser.add_argument("--between", type=int, default=0, help="orders in peace after each fault")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there, too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there and leave it")
 
@@ -67,9 +70,9 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
                 f"{minutes:6.2f} min  {cycles:5} cycles  {text}", highlight=False, soft_wrap=True
             )
 
-        campaign = Campaign(cluster, args.seed, say, args.clients, args.batch)
+        campaign = Campaign(cluster, args.seed, say, args.clients, args.batch, between=args.between)
         queue = _shuffled(chosen, random.Random(args.seed))
-        while time.monotonic() < end and not campaign.failed:
+        while time.monotonic() < end and len(campaign.all_problems) < PROBLEMS_MAX:
             campaign.segment(queue, lambda: time.monotonic() >= end)
             figures = campaign.as_json()
             say(f"checked: {figures['orders']} orders, {figures['lost']} lost, "
@@ -79,7 +82,7 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
             args.json.write_text(json.dumps(figures, indent=2) + "\n")
         console.print(table(campaign))
         console.print(summary(figures), highlight=False)
-        for problem in campaign.problems:
+        for problem in campaign.all_problems:
             console.print(f"[red]problem[/red] {problem}", highlight=False, soft_wrap=True)
         return int(campaign.failed)
 

@@ -25,7 +25,10 @@ from ops.faulting.history import History
 from ops.faulting.load import Load
 from ops.faulting.scenarios import Run, Scenario
 
-RECOVERY_S_MAX = 30.0
+# Longer is a failure. On busy processors starting everything anew takes a quarter of this.
+RECOVERY_S_MAX = 60.0
+# At most so long for the orders between two faults.
+BETWEEN_S_MAX = 20.0
 # A segment ends when it is this old, or has so many orders: checking it must stay quick.
 SEGMENT_S = 120.0
 SEGMENT_ORDERS = 120_000
@@ -78,6 +81,7 @@ class Campaign:
         clients: int = 8,
         batch: int = 20,
         pause_s: float = 0.0,
+        between: int = 0,
     ) -> None:
         self.cluster = cluster
         self.results: dict[str, Result] = {}
@@ -89,6 +93,8 @@ class Campaign:
         self._chance = random.Random(seed)
         self._say = say
         self._clients = (clients, batch, pause_s)
+        # Orders that are acknowledged in peace after each fault.
+        self._between = between
 
     def segment(self, scenarios: Iterable[Scenario], until: Callable[[], bool]) -> None:
         """Run scenarios one after the other, all of them or until it is time; then check."""
@@ -129,6 +135,8 @@ class Campaign:
             return
         result.recoveries_s.append(recovery_s)
         self._say(f"{scenario.name}: trading again after {recovery_s:.2f} s")
+        with suppress(OpsError):
+            load.await_orders(self._between, BETWEEN_S_MAX)
 
     def _drain(self) -> None:
         """Wait until everything is back to normal: ready, nothing waits. [I12]"""
@@ -172,9 +180,18 @@ class Campaign:
         return [s for result in self.results.values() for s in result.recoveries_s]
 
     @property
+    def all_problems(self) -> list[str]:
+        """What was wrong, of single faults and of whole segments."""
+        return self.problems + [
+            f"{result.name}: {problem}"
+            for result in self.results.values()
+            for problem in result.problems
+        ]
+
+    @property
     def failed(self) -> bool:
-        return bool(self.problems) or any(
-            result.problems or result.lost or result.duplicated for result in self.results.values()
+        return bool(self.all_problems) or any(
+            result.lost or result.duplicated for result in self.results.values()
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
     "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),
     "faults": ("ops.faults", "Hurt an exchange of its own and check that nothing is lost."),
+    "soak": ("ops.soak", "Trade for a while and see that no process grows."),
 }
 
 

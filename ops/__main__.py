@@ -28,6 +28,9 @@ COMMANDS = {
     "mirror": ("ops.mirror", "List how far the Kafka mirror is, run one, or forget it."),
     "rebuild": ("ops.rebuild", "Restore a lost database from the Kafka mirror's topics."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
+    "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),
+    "faults": ("ops.faults", "Hurt an exchange of its own and check that nothing is lost."),
+    "soak": ("ops.soak", "Trade for a while and see that no process grows."),
 }
 
 

@@ -75,7 +75,7 @@ def _port(text: str) -> int:
 def main(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; a second one ends everything at once."""
     given = {name: url for name in SERVERS if (url := os.environ.get(name))}
-    _check_environment(given)
+    _check_environment(given, args.host)
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(ephemeral_folder()) if args.ephemeral else args.data
         instance = Instance(data)
@@ -115,7 +115,7 @@ def _end_left_behind(instance: Instance) -> bool:
     return bool(left) and processes.end(left, signal.SIGTERM, STOP_TIMEOUT_S)
 
 
-def _check_environment(given: Mapping[str, str]) -> None:
+def _check_environment(given: Mapping[str, str], host: str) -> None:
     """Raise OpsError for a setting that would stop a process right after its start."""
     missing = [name for name in SERVERS if name not in given]
     if missing and os.environ.get("EXCHANGE_ENV") == "production":
@@ -125,7 +125,7 @@ def _check_environment(given: Mapping[str, str]) -> None:
         )
     stand_ins = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "PORT": "0"}
     try:
-        Settings.from_env({**os.environ, **stand_ins, **given})
+        Settings.from_env({**os.environ, **stand_ins, **given, "HOST": host}).check_listening()
     except SettingsError as error:
         raise OpsError(str(error)) from error
 

@@ -1,5 +1,6 @@
 """Settings, read once from the environment in a composition root and passed on."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,14 @@ class Settings:
     proxies_count: int = 0
     # Pages of other origins that may open a WebSocket from a browser, as `https://example.com`.
     origins: tuple[str, ...] = ()
+    # Names under which browsers may ask for us; see `allowed_hosts`.
+    hosts: tuple[str, ...] = ()
+    # Listen where others reach us, although anybody who does may trade in any client's name.
+    insecure: bool = False
+    # Open connections, and WebSockets among them, that one address may have per web process. Each
+    # costs a descriptor and some memory, whatever it asks. Not counted behind proxies.
+    address_connections_max: int = 1_000
+    address_websockets_max: int = 500
     # How long a WebSocket client that fell behind may take to catch up before it is closed.
     slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
@@ -112,6 +121,14 @@ class Settings:
             ),
             proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
             origins=tuple(env.get("EXCHANGE_ORIGINS", "").replace(",", " ").split()),
+            hosts=tuple(env.get("EXCHANGE_HOSTS", "").lower().replace(",", " ").split()),
+            insecure=_flag(env, "EXCHANGE_INSECURE"),
+            address_connections_max=_integer(
+                env, "EXCHANGE_ADDRESS_CONNECTIONS_MAX", cls.address_connections_max, 1, 1_000_000
+            ),
+            address_websockets_max=_integer(
+                env, "EXCHANGE_ADDRESS_WEBSOCKETS_MAX", cls.address_websockets_max, 1, 1_000_000
+            ),
             slow_client_ms=_integer(
                 env, "EXCHANGE_SLOW_CLIENT_MS", cls.slow_client_ms, 100, 3_600_000
             ),
@@ -136,6 +153,26 @@ class Settings:
             snapshots_kept=_integer(env, "EXCHANGE_SNAPSHOTS_KEPT", cls.snapshots_kept, 1, 1_000),
             kafka=KafkaSettings.from_env(env),
         )
+
+    @property
+    def allowed_hosts(self) -> frozenset[str] | None:
+        """The names under which we may be asked; None for any.
+
+        On loopback a browser must not be led here under another name: pages of the internet could
+        trade through whoever looks at them, by a name of theirs that resolves to 127.0.0.1.
+        """
+        if is_loopback(self.host):
+            return LOOPBACK_NAMES.union(self.hosts)
+        return frozenset(self.hosts) or None
+
+    def check_listening(self) -> None:
+        """Raise SettingsError when we would listen where strangers reach us, unless told to."""
+        if not self.insecure and not is_loopback(self.host):
+            raise SettingsError(
+                f"HOST={self.host} lets everybody who can reach it trade in anybody's name: there "
+                "is no authentication. Set EXCHANGE_INSECURE=1 when something in front keeps "
+                "strangers out, or HOST=127.0.0.1"
+            )
 
 
 @dataclass(frozen=True)
@@ -222,6 +259,17 @@ class KafkaSettings:
         )
 
 
+LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 ENVIRONMENTS = ("development", "production")
 # In development replays and benchmarks come from one address; in production nobody needs as much.
 RATE_LIMIT_PRODUCTION = 10_000
@@ -282,3 +330,10 @@ def _pem(env: Mapping[str, str], name: str, alias: str) -> str:
         raise SettingsError(
             f"{name} must be PEM text or the path of a file with it: {error}"
         ) from error
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "")
+    if text not in ("", "0", "1"):
+        raise SettingsError(f"{name} must be 1 or 0, not {text!r}")
+    return text == "1"

@@ -54,6 +54,11 @@ READ = [
     ("EXCHANGE_JOBS_THREADS", "2", "jobs_threads", 2),
     ("JOBS_QUEUES", "jobs,mirror", "jobs_queues", ("jobs", "mirror")),
     ("JOBS_QUEUES", "", "jobs_queues", ()),
+    ("EXCHANGE_HOSTS", "Exchange.example, other", "hosts", ("exchange.example", "other")),
+    ("EXCHANGE_INSECURE", "1", "insecure", True),
+    ("EXCHANGE_INSECURE", "0", "insecure", False),
+    ("EXCHANGE_ADDRESS_WEBSOCKETS_MAX", "7", "address_websockets_max", 7),
+    ("EXCHANGE_ADDRESS_CONNECTIONS_MAX", "7", "address_connections_max", 7),
     # Set to nothing is not set: platforms and compose files do that.
     ("HOST", "", "host", "127.0.0.1"),
     ("PORT", "", "port", 3000),
@@ -95,6 +100,7 @@ BAD = [
         "EXCHANGE_SETTLE_AT",
         ["24:00", "0:00", "00:60", "midnight", "00:00:00", "00:00 ", "\uff10\uff10:00"],
     ),
+    ("EXCHANGE_INSECURE", ["true", "yes", "2"]),
     *((variable, texts + NOT_INTEGERS) for variable, texts in INTEGERS),
 ]
 
@@ -126,3 +132,40 @@ def test_a_refused_url_is_not_repeated() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings.from_env(NEEDED).port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("host", "insecure", "welcome"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.1.2.3", "", True),
+        ("::1", "", True),
+        ("localhost", "", True),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("10.0.0.1", "0", False),
+        ("exchange.example", "", False),
+        ("0.0.0.0", "1", True),
+    ],
+)
+def test_strangers_are_let_in_only_on_purpose(host: str, insecure: str, welcome: bool) -> None:
+    settings = Settings.from_env(NEEDED | {"HOST": host, "EXCHANGE_INSECURE": insecure})
+    if welcome:
+        settings.check_listening()
+    else:
+        with pytest.raises(SettingsError, match=r"EXCHANGE_INSECURE=1 .*HOST=127\.0\.0\.1"):
+            settings.check_listening()
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "allowed"),
+    [
+        ("127.0.0.1", "", {"localhost", "127.0.0.1", "::1"}),
+        ("127.0.0.1", "a.example", {"localhost", "127.0.0.1", "::1", "a.example"}),
+        ("0.0.0.0", "", None),
+        ("0.0.0.0", "a.example", {"a.example"}),
+    ],
+)
+def test_names_we_may_be_asked_under(host: str, hosts: str, allowed: set[str] | None) -> None:
+    settings = Settings.from_env(NEEDED | {"HOST": host, "EXCHANGE_HOSTS": hosts})
+    assert settings.allowed_hosts == allowed

@@ -24,6 +24,7 @@ COMMANDS = {
     "adjust": ("ops.adjust", "Correct balances by an entry whose legs are all given."),
     "balances": ("ops.balances", "Print what a client, or an account of the house, has."),
     "settle": ("ops.settle", "Settle a day: net and discharge what its trades have moved."),
+    "bench": ("ops.bench.speed", "Measure how fast the exchange is on this machine."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
 }
 

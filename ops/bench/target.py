@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 
 class Target:
-    """A running exchange: `with Target(matchers=2, webs=1) as target: ...`; 0 and 0: servers alone."""
+    """A running exchange: `with Target(matchers=2) as target: ...`; or, of 0 and 0, its servers."""
 
     def __init__(self, matchers: int = 1, webs: int = 1, **environment: str) -> None:
         self._matchers = matchers

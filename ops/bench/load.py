@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from random import Random
+from time import perf_counter
 from typing import Any, Literal, cast
 
 import orjson
@@ -150,7 +151,7 @@ class HttpConnection(asyncio.Protocol):
         self._missing = 0
         self._status = ""
         self._since = 0.0
-        self._now = asyncio.get_running_loop().time
+        self._now = perf_counter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -271,15 +272,15 @@ class Load:
         await asyncio.sleep(plan.warm_s)
         self._delays = array("d")
         self._feed_messages = 0
-        self.meter.start(loop.time())
+        self.meter.start(perf_counter())
         await asyncio.sleep(plan.seconds)
-        taken = loop.time() - self.meter.began
+        taken = perf_counter() - self.meter.began
         if plan.rate:
             # What is late counts, too: an open loop that cannot keep up must show it.
             self._stopped = True
-            end = loop.time() + GRACE_S
+            end = perf_counter() + GRACE_S
             for _ in itertools.takewhile(
-                lambda _: self._late and loop.time() < end, itertools.count()
+                lambda _: self._late and perf_counter() < end, itertools.count()
             ):
                 await asyncio.sleep(TICK_S)
         self.meter.on = False
@@ -315,9 +316,9 @@ class Load:
     async def _pace(self) -> None:
         """Send at fixed times; what finds no idle connection waits for one, and its time runs."""
         loop = asyncio.get_running_loop()
-        began, sent = loop.time(), 0
+        began, sent = perf_counter(), 0
         while not self._stopped:
-            due = int((loop.time() - began) * self.plan.rate)
+            due = int((perf_counter() - began) * self.plan.rate)
             for number in range(sent, due):
                 since = began + number / self.plan.rate
                 if self._idle:
@@ -335,14 +336,14 @@ class Load:
 
         def send() -> None:
             number = next(numbers) % 100_000_000
-            since[number] = loop.time()
+            since[number] = perf_counter()
             socket.transport.write(next(self._bodies).replace(b"%08d", b"%08d" % number, 1))
 
         def take(text: bytes) -> None:
             at = text.find(b'"request_id":"')
             if at < 0:
                 return
-            now = loop.time()
+            now = perf_counter()
             status = "201" if text.startswith(b'{"type":"order_accepted"') else text[:80].decode()
             self.meter.count(status, now - since.pop(int(text[at + 14 : at + 22])), now)
             if not self._stopped:

@@ -27,10 +27,12 @@ from ops.bench.limits import measured_limits
 from ops.bench.load import Plan
 from ops.bench.page import write_page
 from ops.bench.target import ROOT, Target, changed, free_port, send
+from ops.errors import OpsError
 
 PACKAGES = ("sanic", "redis", "psycopg", "orjson", "uvloop", "pydantic")
 # What a commit is worth.
 POLICY = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "server_version")
+WIDTH = 170
 ECHO_READY_S = 10.0
 # Between runs: what one left to do must not count for the next.
 PAUSE_S = 1.0
@@ -128,7 +130,8 @@ def main(args: argparse.Namespace) -> int:
         print(f"No scenario {unknown[0]!r}: choose of {', '.join(known)}", file=sys.stderr)
         return 2
     chosen = [known[name] for name in args.scenario] or list(SCENARIOS)
-    console = Console()
+    # A file or a pipe has no width: the table shall stay whole there.
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     report = Report(machine())
     with Progress(
         TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(),
@@ -262,6 +265,8 @@ def echo_rate(seconds: float) -> float:
     """Return the requests a second that the HTTP library answers when there is nothing to do."""
     with echoing() as port:
         result, _ = send(Plan(port, seconds=seconds))
+    if set(result["statuses"]) != {"201"}:
+        raise OpsError(f"The echo server answered {result['statuses']}")
     return float(result["orders"] / result["seconds"])
 
 

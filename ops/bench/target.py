@@ -78,6 +78,7 @@ class Target:
                     "REDIS_URL": self.valkey.url,
                     "PORT": str(self.port),
                     "HOST": "127.0.0.1",
+                    "PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics"),
                 }
                 | self._environment,
                 stdout=output,

@@ -315,7 +315,6 @@ class Load:
 
     async def _pace(self) -> None:
         """Send at fixed times; what finds no idle connection waits for one, and its time runs."""
-        loop = asyncio.get_running_loop()
         began, sent = perf_counter(), 0
         while not self._stopped:
             due = int((perf_counter() - began) * self.plan.rate)

@@ -153,12 +153,7 @@ def create_app(
             feed=feed,
             reader=reader,
             tickers=Tickers(lookups),
-            limiter=Limiter(
-                limits,
-                settings.rate_limit_requests_max,
-                metrics,
-                behind_proxies=settings.proxies_count > 0,
-            ),
+            limiter=Limiter(limits, metrics, behind_proxies=settings.proxies_count > 0),
             relay=relay,
             metrics=metrics,
             kafka=settings.kafka,

@@ -43,9 +43,6 @@ logger = logging.getLogger(__name__)
 # Before a task that did not end is cancelled once more.
 CANCEL_S = 0.5
 
-# Connections to PostgreSQL per web process: small plans allow about 20 in all.
-DATABASE_CONNECTIONS_MAX = 4
-
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
     "REQUEST_MAX_SIZE": BATCH_BYTES_MAX,  # the largest there is; see check_body
@@ -86,7 +83,7 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         for order_type, side in product(("limit", "market"), ("buy", "sell")):
             metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
-        lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
+        lookups = Lookups(settings.database_url, settings.database_connections_max)
         await lookups.open()
         instruments = Instruments(lookups)
         writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import quote, urlencode
 
 
 class SettingsError(Exception):
@@ -19,6 +20,11 @@ class Settings:
 
     database_url: str
     redis_url: str
+    # A read replica for history and statistics; empty: they are read from DATABASE_URL, too.
+    database_read_url: str = ""
+    # Connections to PostgreSQL, and as many to its replica, per web process. Small plans allow
+    # about 20 in all.
+    database_connections_max: int = 4
     host: str = "127.0.0.1"
     port: int = 3000
     web_concurrency: int = 1
@@ -56,8 +62,12 @@ class Settings:
         """Read the settings, or raise SettingsError naming the variable and the remedy."""
         production = _choice(env, "EXCHANGE_ENV", "development", ENVIRONMENTS) == "production"
         return cls(
-            database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
+            database_url=_url(env, "DATABASE_URL", POSTGRES_SCHEMES),
+            redis_url=_redis_url(env),
+            database_read_url=_url(env, "DATABASE_READ_URL", POSTGRES_SCHEMES, needed=False),
+            database_connections_max=_integer(
+                env, "EXCHANGE_DATABASE_CONNECTIONS_MAX", cls.database_connections_max, 2, 1_000
+            ),
             host=env.get("HOST") or cls.host,
             port=_integer(env, "PORT", cls.port, 0, 65_535),
             web_concurrency=_integer(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
@@ -98,13 +108,19 @@ class Settings:
 ENVIRONMENTS = ("development", "production")
 # In development replays and benchmarks come from one address; in production nobody needs as much.
 RATE_LIMIT_PRODUCTION = 10_000
+POSTGRES_SCHEMES = ("postgres://", "postgresql://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 
-def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+def _url(
+    env: Mapping[str, str], name: str, schemes: tuple[str, ...], *, needed: bool = True
+) -> str:
     url = env.get(name, "")
     if not url:
+        if not needed:
+            return ""
         raise SettingsError(
             f"{name} is not set. Start everything with ./ops/run (it brings its own servers), "
             f"or set {name}={schemes[0]}..."
@@ -112,6 +128,29 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
     if not url.startswith(schemes):
         raise SettingsError(f"{name} must start with {' or '.join(schemes)}")
     return url
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    """Return REDIS_URL with what it takes to trust the server's certificate.
+
+    Redis of a platform is often reached through TLS with a certificate that it signed itself.
+    The driver and the broker of the jobs read these parameters from the URL.
+    """
+    url = _url(env, "REDIS_URL", REDIS_SCHEMES)
+    verify = _choice(env, "REDIS_TLS_VERIFY", "1", ("0", "1")) == "1"
+    ca = env.get("REDIS_CA", "")
+    if ca and not verify:
+        raise SettingsError("REDIS_CA is of no use with REDIS_TLS_VERIFY=0: unset one of them")
+    if not url.startswith("rediss://"):
+        return url
+    if ca:
+        # Certificates themselves, as platforms give them, or the path of a file.
+        parameters = {"ssl_ca_data" if "-----BEGIN " in ca else "ssl_ca_certs": ca}
+    elif not verify:
+        parameters = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+    else:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters, quote_via=quote)}"
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -30,6 +30,8 @@ READ = [
     ("DATABASE_URL", "postgresql:///x?host=/run", "database_url", "postgresql:///x?host=/run"),
     ("REDIS_URL", "rediss://:p@cache:6380", "redis_url", "rediss://:p@cache:6380"),
     ("REDIS_URL", "unix:///run/valkey.sock", "redis_url", "unix:///run/valkey.sock"),
+    ("DATABASE_READ_URL", "postgres://replica/x", "database_read_url", "postgres://replica/x"),
+    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", "2", "database_connections_max", 2),
     ("HOST", "0.0.0.0", "host", "0.0.0.0"),
     ("PORT", "8080", "port", 8080),
     ("PORT", "0", "port", 0),
@@ -68,11 +70,14 @@ INTEGERS = [
     ("EXCHANGE_LEASE_MS", ["199", "60001"]),
     ("EXCHANGE_BATCH_LENGTH_MAX", ["0", "4097"]),
     ("EXCHANGE_IN_FLIGHT_MAX", ["0", "1000001"]),
+    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", ["1", "1001"]),
 ]
 NOT_INTEGERS = ["x", " ", "1.5", "1e3", "1_000", "+1000", " 1000", "\uff11", "\u00b2", "9" * 5_000]
 BAD = [
     ("DATABASE_URL", ["", "x", "mysql://db", "Postgres://db", " postgres://db", "redis://cache"]),
     ("REDIS_URL", ["", "x", "http://cache", "postgres://db"]),
+    ("DATABASE_READ_URL", ["x", "mysql://db"]),
+    ("REDIS_TLS_VERIFY", ["x", "no", "2"]),
     ("LOG_LEVEL", ["x", "verbose", "in fo"]),
     ("LOG_FORMAT", ["x", "logfmt"]),
     *((variable, texts + NOT_INTEGERS) for variable, texts in INTEGERS),
@@ -106,3 +111,25 @@ def test_a_refused_url_is_not_repeated() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings.from_env(NEEDED).port = 1  # type: ignore[misc]
+
+
+# (REDIS_URL, REDIS_TLS_VERIFY, REDIS_CA, what the driver gets)
+TLS = [
+    ("rediss://r:1", "", "", "rediss://r:1"),
+    ("rediss://r:1", "1", "", "rediss://r:1"),
+    ("rediss://r:1", "0", "", "rediss://r:1?ssl_cert_reqs=none&ssl_check_hostname=false"),
+    ("rediss://r:1/2?x=1", "", "/a b.pem", "rediss://r:1/2?x=1&ssl_ca_certs=%2Fa%20b.pem"),
+    ("redis://r:1", "0", "", "redis://r:1"),
+    ("redis://r:1", "", "/a.pem", "redis://r:1"),
+]
+
+
+@pytest.mark.parametrize(("url", "verify", "ca", "result"), TLS)
+def test_redis_tls(url: str, verify: str, ca: str, result: str) -> None:
+    env = NEEDED | {"REDIS_URL": url, "REDIS_TLS_VERIFY": verify, "REDIS_CA": ca}
+    assert Settings.from_env(env).redis_url == result
+
+
+def test_a_certificate_that_nobody_would_look_at() -> None:
+    with pytest.raises(SettingsError, match="REDIS_CA is of no use with REDIS_TLS_VERIFY=0"):
+        Settings.from_env(NEEDED | {"REDIS_TLS_VERIFY": "0", "REDIS_CA": "/a.pem"})

@@ -18,15 +18,20 @@ class Settings:
     with `EXCHANGE_`. Durations are milliseconds.
     """
 
+    # PostgreSQL 15 or newer, as a user who may make tables.
     database_url: str
+    # Redis 7 or newer, or Valkey; rediss:// for TLS.
     redis_url: str
     # A read replica for history and statistics; empty: they are read from DATABASE_URL, too.
     database_read_url: str = ""
     # Connections to PostgreSQL, and as many to its replica, per web process. Small plans allow
     # about 20 in all.
     database_connections_max: int = 4
+    # The address to listen on.
     host: str = "127.0.0.1"
+    # The port of the web processes; 0: any free one.
     port: int = 3000
+    # Web processes behind that port.
     web_concurrency: int = 1
     # How long an edge waits for the matcher's reply before it looks into PostgreSQL itself.
     submit_timeout_ms: int = 5_000
@@ -42,6 +47,7 @@ class Settings:
     key_ttl_ms: int = 60_000
     # Requests that one client, and one address, may make per window.
     rate_limit_window_ms: int = 60_000
+    # 10,000 in production, unless it is set.
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
@@ -51,6 +57,7 @@ class Settings:
     slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
     drain_ms: int = 0
+    # debug, info, warning or error.
     log_level: str = "info"
     # auto: text in a terminal, else json.
     log_format: str = "auto"

@@ -32,6 +32,7 @@ from api.system import system
 from api.tickers import Tickers
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.streams import StreamLags, StreamWriter
 from workers.metrics import Metrics
@@ -85,6 +86,11 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         edge_id = uuid.uuid4().hex
         lookups = Lookups(settings.database_url, settings.database_connections_max)
         await lookups.open()
+        replica = None
+        if settings.database_read_url:
+            replica = Lookups(settings.database_read_url, settings.database_connections_max)
+            await replica.open()
+        past = Past(lookups, replica)
         instruments = Instruments(lookups)
         writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
         reader = DepthReader(settings.redis_url)
@@ -120,6 +126,7 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         app.ctx.exchange = Exchange(
             submitter=submitter,
             lookups=lookups,
+            past=past,
             instruments=instruments,
             feed=feed,
             reader=reader,
@@ -143,6 +150,7 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
             publisher,
             reader,
             limits,
+            past,
             lookups,
         ]
         app.ctx.background = [

@@ -11,6 +11,7 @@ from api.relay import Relay
 from api.submit import Submitter
 from api.tickers import Tickers
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader
 from workers.metrics import Metrics
 
@@ -21,6 +22,7 @@ class Exchange:
 
     submitter: Submitter
     lookups: Lookups
+    past: Past
     instruments: Instruments
     feed: Feed
     reader: DepthReader

@@ -222,6 +222,17 @@ class Lookups:
         """Return whether the database is the one this code was written for."""
         return await self._rows("migration_head", {}) == [(sql.HEAD,)]
 
+    async def age_ms(self) -> int:
+        """Return how old what this server shows may be: 0 for a primary.
+
+        It is the age of the last commit that a replica has, so it is exact while there are commits;
+        a matcher makes several a second. Raises Unavailable when it cannot tell.
+        """
+        ((age,),) = await self._rows("replica_age", {})
+        if age is None:
+            raise Unavailable("the replica has not received anything since it was started")
+        return int(age)
+
     @asynccontextmanager
     async def _long_question(self) -> AsyncIterator[None]:
         """Wait for a turn. Raises Unavailable."""

@@ -12,8 +12,8 @@ from workers.settings import Settings
 
 CONNECT_TIMEOUT_S = 5
 VERSION_MIN = 150_000
-# Per instrument that a matcher holds, and once per matcher; see ARCHITECTURE.md.
-MATCHER_CONNECTIONS = 3
+# One to look for free instruments, and two per instrument; there are three at first.
+MATCHER_CONNECTIONS = 7
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -79,7 +79,7 @@ def _check(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 
 def _connections(settings: Settings, most: int, used: int) -> Finding:
-    """Judge whether the web processes and one matcher of two instruments find room."""
+    """Judge whether the web processes and one matcher of three instruments find room."""
     needed = settings.web_concurrency * settings.database_connections_max + MATCHER_CONNECTIONS
     return judge(
         "postgres connections",

@@ -11,6 +11,7 @@ COMMANDS = {
     "replay": ("ops.replay", "Send a file of orders to a running exchange."),
     "generate": ("ops.generate", "Write a file of orders that looks like a market."),
     "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
+    "dashboards": ("ops.dashboards", "Write Grafana's dashboards anew."),
     "env": ("ops.env", "Write .env.example anew after a setting was added."),
     "doctor": ("ops.doctor", "Check servers, settings and matchers; print a fix per finding."),
     "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),

@@ -1,7 +1,7 @@
 """The files that deploy the exchange agree with each other, with the code, and with real tools.
 
-A test that needs a tool skips without it: `pip install -e '.[deploy]'`, kustomize, and promtool from Debian's
-package `prometheus`. The others always run.
+A test that needs a tool skips without it: `pip install -e '.[deploy]'`, kustomize, and
+promtool from Debian's package `prometheus`. The others always run.
 """
 
 import json

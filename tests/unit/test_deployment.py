@@ -19,6 +19,7 @@ import yaml
 from prometheus_client.registry import CollectorRegistry
 
 from ops import dashboards, env
+from ops.__main__ import COMMANDS
 from workers.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +106,17 @@ def test_settings_are_known() -> None:
 def test_platforms_find_the_tested_versions() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["-c ops/constraints.txt", "."]
+
+
+def test_documents_name_what_exists() -> None:
+    """Links, variables and commands of DEPLOY.md and the runbook."""
+    for name in ("DEPLOY.md", "RUNBOOK.md"):
+        text = (ROOT / "ops" / "docs" / name).read_text(encoding="utf-8")
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (ROOT / "ops" / "docs" / link).exists(), link
+        variables = re.findall(r"`((?:EXCHANGE|REDIS|DATABASE|WEB|KAFKA)_[A-Z_]+)", text)
+        assert set(variables) <= SETTINGS
+        assert set(re.findall(r"python -m ops (\w+)", text)) <= set(COMMANDS)
 
 
 # The image.

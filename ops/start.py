@@ -12,7 +12,7 @@ from types import FrameType
 
 import psutil
 
-from ops import processes
+from ops import processes, reload
 from ops.address import Address, PortTakenError
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import Server
@@ -20,7 +20,6 @@ from ops.errors import OpsError
 from ops.instance import Instance, add_data_option, ephemeral_folder
 from ops.migrate import migrate
 from ops.output import Output
-from ops.reload import changes
 from ops.supervisor import STOP_TIMEOUT_S, Program, Supervisor
 from workers.settings import Settings, SettingsError
 
@@ -211,9 +210,9 @@ class Run:
             if ready.done():
                 ready.result()
                 if self._dev:
-                    reload = asyncio.create_task(self._reload(supervisor))
-                    await asyncio.wait((reload, stop), return_when=asyncio.FIRST_COMPLETED)
-                    reload.cancel()
+                    watch = asyncio.create_task(self._reload(supervisor))
+                    await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
+                    watch.cancel()
                 await stop
             self._say("stopping")
         finally:
@@ -240,7 +239,7 @@ class Run:
         )
 
     async def _reload(self, supervisor: Supervisor) -> None:
-        async for path in changes():
+        async for path in reload.changes():
             self._say(f"{path} has changed")
             supervisor.terminate()
 

@@ -63,6 +63,7 @@ def test_read(variable: str, text: str, setting: str, value: object) -> None:
 
 
 INTEGERS = [
+    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", ["1", "1001"]),
     ("PORT", ["-1", "65536"]),
     ("WEB_CONCURRENCY", ["0", "257"]),
     ("METRICS_PORT", ["-1", "65536"]),
@@ -70,7 +71,6 @@ INTEGERS = [
     ("EXCHANGE_LEASE_MS", ["199", "60001"]),
     ("EXCHANGE_BATCH_LENGTH_MAX", ["0", "4097"]),
     ("EXCHANGE_IN_FLIGHT_MAX", ["0", "1000001"]),
-    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", ["1", "1001"]),
 ]
 NOT_INTEGERS = ["x", " ", "1.5", "1e3", "1_000", "+1000", " 1000", "\uff11", "\u00b2", "9" * 5_000]
 BAD = [

@@ -34,6 +34,7 @@ from api.tickers import Tickers
 from workers.adapters.failpoints import Failpoints
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.streams import StreamLags, StreamWriter
 from workers.metrics import Metrics
@@ -44,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 # Before a task that did not end is cancelled once more.
 CANCEL_S = 0.5
-
-# Connections to PostgreSQL per web process: small plans allow about 20 in all.
-DATABASE_CONNECTIONS_MAX = 4
 
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
@@ -99,8 +97,15 @@ def create_app(
         for order_type, side in product(("limit", "market"), ("buy", "sell")):
             metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
-        lookups = around("lookups", Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX))
+        lookups = around(
+            "lookups", Lookups(settings.database_url, settings.database_connections_max)
+        )
         await lookups.open()
+        replica = None
+        if settings.database_read_url:
+            replica = Lookups(settings.database_read_url, settings.database_connections_max)
+            await replica.open()
+        past = Past(lookups, replica)
         instruments = Instruments(lookups)
         writer = around(
             "writer",
@@ -149,6 +154,7 @@ def create_app(
         app.ctx.exchange = Exchange(
             submitter=submitter,
             lookups=lookups,
+            past=past,
             instruments=instruments,
             feed=feed,
             reader=reader,
@@ -168,6 +174,7 @@ def create_app(
             publisher,
             reader,
             limits,
+            past,
             lookups,
         ]
         app.ctx.background = [

@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 import psutil
 
-from ops import processes
+from ops import processes, reload
 from ops.address import Address, PortTakenError
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import Server
@@ -51,6 +51,15 @@ BANNER = """
 """
 
 
+SERVERS_BANNER = """
+  The servers are ready, and the database is current. For `honcho start` and the like:
+
+    export PORT={port} DATABASE_URL={DATABASE_URL} REDIS_URL={REDIS_URL}
+
+  Ctrl-C stops them.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     env = os.environ
@@ -63,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_option(parser)
     parser.add_argument(
         "--ephemeral", action="store_true", help="use a temporary data folder, deleted at the end"
+    )
+    parser.add_argument(
+        "--dev", action="store_true", help="start the processes again when their code changes"
+    )
+    parser.add_argument(
+        "--servers",
+        action="store_true",
+        help="start the servers alone, for processes that something else starts (honcho)",
     )
 
 
@@ -81,7 +98,8 @@ def main(args: argparse.Namespace) -> int:
         instance = Instance(data)
         address = _claim(args.host, args.port, instance)
         stack.enter_context(instance.locked())
-        Run(instance, address, given, args.ephemeral).run()
+        programs = () if args.servers else PROGRAMS
+        Run(instance, address, given, args.ephemeral, programs, args.dev).run()
     return 0
 
 
@@ -134,13 +152,21 @@ class Run:
     """One run of the exchange on a data folder that is ours alone."""
 
     def __init__(
-        self, instance: Instance, address: Address, given: Mapping[str, str], ephemeral: bool
+        self,
+        instance: Instance,
+        address: Address,
+        given: Mapping[str, str],
+        ephemeral: bool,
+        programs: Sequence[Program] = PROGRAMS,
+        dev: bool = False,
     ) -> None:
         self._instance = instance
         self._address = address
         self._urls = dict(given)
         self._ephemeral = ephemeral
-        self._output = Output([program.name for program in PROGRAMS], os.environ)
+        self._programs = programs
+        self._dev = dev
+        self._output = Output([program.name for program in programs], os.environ)
         self._servers: list[Server] = []
         self._supervisor: Supervisor | None = None
         self._stopping = False
@@ -181,7 +207,7 @@ class Run:
             environment["LOG_FORMAT"] = "text"
         # What earlier runs counted is over.
         shutil.rmtree(self._instance.metrics, ignore_errors=True)
-        supervisor = Supervisor(PROGRAMS, environment, self._output.line, self._describe)
+        supervisor = Supervisor(self._programs, environment, self._output.line, self._describe)
         self._supervisor = supervisor
         stop = asyncio.create_task(self._stop_event.wait())
         ready = asyncio.create_task(self._become_ready(supervisor))
@@ -193,6 +219,10 @@ class Run:
             await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
+                if self._dev:
+                    watch = asyncio.create_task(self._reload(supervisor))
+                    await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
+                    watch.cancel()
                 await stop
             self._say("stopping")
         finally:
@@ -202,6 +232,10 @@ class Run:
             await supervisor.stop()
 
     async def _become_ready(self, supervisor: Supervisor) -> None:
+        if not self._programs:
+            self._describe()
+            self._output.text(SERVERS_BANNER.format(**self._urls, port=self._address.port))
+            return
         await supervisor.start()
         await supervisor.until_ready(self._address.missing, READY_TIMEOUT_S)
         supervisor.keep()
@@ -213,6 +247,11 @@ class Run:
                 logs=self._instance.logs if self._servers else "in this terminal",
             )
         )
+
+    async def _reload(self, supervisor: Supervisor) -> None:
+        async for path in reload.changes():
+            self._say(f"{path} has changed")
+            supervisor.terminate()
 
     def _pids(self) -> dict[str, int]:
         pids = {server.name: server.pid for server in self._servers}

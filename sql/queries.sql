@@ -205,6 +205,13 @@ SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
 
+-- :name replica_age
+-- Milliseconds; the replica has everything that was committed before. An upper bound: what tells us
+-- that it is current is the last commit, also when nothing was committed since.
+-- Null while it has not replayed any.
+SELECT CASE WHEN pg_is_in_recovery() THEN ceil(1000 * extract(
+    epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) ELSE 0 END::bigint;
+
 -- :name verify
 SELECT invariant, detail FROM analytics.verify();
 

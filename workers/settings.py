@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote, urlencode
 
 
 class SettingsError(Exception):
@@ -21,10 +22,20 @@ class Settings:
     with `EXCHANGE_`. Durations are milliseconds.
     """
 
+    # PostgreSQL 15 or newer, as a user who may make tables.
     database_url: str
+    # Redis 7 or newer, or Valkey; rediss:// for TLS.
     redis_url: str
+    # A read replica for history and statistics; empty: they are read from DATABASE_URL, too.
+    database_read_url: str = ""
+    # Connections to PostgreSQL, and as many to its replica, per web process. Small plans allow
+    # about 20 in all.
+    database_connections_max: int = 4
+    # The address to listen on.
     host: str = "127.0.0.1"
+    # The port of the web processes; 0: any free one.
     port: int = 3000
+    # Web processes behind that port.
     web_concurrency: int = 1
     # How long an edge waits for the matcher's reply before it looks into PostgreSQL itself.
     submit_timeout_ms: int = 5_000
@@ -40,6 +51,7 @@ class Settings:
     key_ttl_ms: int = 60_000
     # Requests that one client, and one address, may make per window.
     rate_limit_window_ms: int = 60_000
+    # 10,000 in production, unless it is set.
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
@@ -57,6 +69,7 @@ class Settings:
     slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
     drain_ms: int = 0
+    # debug, info, warning or error.
     log_level: str = "info"
     # auto: text in a terminal, else json.
     log_format: str = "auto"
@@ -92,8 +105,12 @@ class Settings:
         """Read the settings, or raise SettingsError naming the variable and the remedy."""
         production = _choice(env, "EXCHANGE_ENV", "development", ENVIRONMENTS) == "production"
         return cls(
-            database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
+            database_url=_url(env, "DATABASE_URL", POSTGRES_SCHEMES),
+            redis_url=_redis_url(env),
+            database_read_url=_url(env, "DATABASE_READ_URL", POSTGRES_SCHEMES, needed=False),
+            database_connections_max=_integer(
+                env, "EXCHANGE_DATABASE_CONNECTIONS_MAX", cls.database_connections_max, 2, 1_000
+            ),
             host=env.get("HOST") or cls.host,
             port=_integer(env, "PORT", cls.port, 0, 65_535),
             web_concurrency=_integer(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
@@ -275,13 +292,19 @@ ENVIRONMENTS = ("development", "production")
 RATE_LIMIT_PRODUCTION = 10_000
 KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 KAFKA_MECHANISMS = ("plain", "scram-sha-256", "scram-sha-512")
+POSTGRES_SCHEMES = ("postgres://", "postgresql://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 
-def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+def _url(
+    env: Mapping[str, str], name: str, schemes: tuple[str, ...], *, needed: bool = True
+) -> str:
     url = env.get(name, "")
     if not url:
+        if not needed:
+            return ""
         raise SettingsError(
             f"{name} is not set. Start everything with ./ops/run (it brings its own servers), "
             f"or set {name}={schemes[0]}..."
@@ -289,6 +312,29 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
     if not url.startswith(schemes):
         raise SettingsError(f"{name} must start with {' or '.join(schemes)}")
     return url
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    """Return REDIS_URL with what it takes to trust the server's certificate.
+
+    Redis of a platform is often reached through TLS with a certificate that it signed itself.
+    The driver and the broker of the jobs read these parameters from the URL.
+    """
+    url = _url(env, "REDIS_URL", REDIS_SCHEMES)
+    verify = _choice(env, "REDIS_TLS_VERIFY", "1", ("0", "1")) == "1"
+    ca = env.get("REDIS_CA", "")
+    if ca and not verify:
+        raise SettingsError("REDIS_CA is of no use with REDIS_TLS_VERIFY=0: unset one of them")
+    if not url.startswith("rediss://"):
+        return url
+    if ca:
+        # Certificates themselves, as platforms give them, or the path of a file.
+        parameters = {"ssl_ca_data" if "-----BEGIN " in ca else "ssl_ca_certs": ca}
+    elif not verify:
+        parameters = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+    else:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters, quote_via=quote)}"
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

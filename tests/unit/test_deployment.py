@@ -103,11 +103,6 @@ def test_settings_are_known() -> None:
     assert compose | config_map | of_pods | set(APP_JSON["env"]) <= SETTINGS
 
 
-def test_platforms_find_the_tested_versions() -> None:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["-c ops/constraints.txt", "."]
-
-
 def test_documents_name_what_exists() -> None:
     """Links, variables and commands of DEPLOY.md and the runbook."""
     for name in ("DEPLOY.md", "RUNBOOK.md"):

@@ -201,6 +201,13 @@ JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
 WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
 GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname;
 
+-- :name list_analyst_backends
+SELECT a.pid
+FROM pg_stat_activity a
+JOIN pg_roles r ON r.oid = a.usesysid
+JOIN pg_auth_members m ON m.member = r.oid
+JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
+WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole;
 -- :name register_jobs
 SELECT exchange.register_jobs_v1(
     %(jobs)s, %(per_instrument)s, %(every_ms)s, %(daily_at)s::time[]);

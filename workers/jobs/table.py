@@ -34,6 +34,10 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
             "reconciliation", JOBS_QUEUE, Period(every_ms=settings.reconcile_ms), reconcile.run,
             time_limit_ms=4 * HOUR_MS,
         ),
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
+        ),
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
     ]  # fmt: skip
     if settings.kafka is not None:

@@ -183,6 +183,10 @@ SELECT exchange.restore_batch_v1(
     %(instrument_id)s, %(epoch)s, %(lease_ms)s,
     %(events)s::jsonb, %(trades)s::jsonb, %(orders)s::jsonb);
 
+-- :name resume_mirror
+SELECT exchange.resume_mirror_v1(
+    %(instrument_id)s, %(epoch)s, %(from_sequence)s, %(from_trade_no)s);
+
 -- :name restored_counts
 SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
 

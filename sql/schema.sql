@@ -5454,6 +5454,32 @@ $$;
 ALTER FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: resume_mirror_v1(integer, bigint, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT s.instrument_id, s.sequence, s.trade_no, p_from_sequence, p_from_trade_no
+    FROM shard s
+    WHERE s.instrument_id = p_instrument_id AND s.epoch = p_epoch FOR UPDATE
+    ON CONFLICT (instrument_id) DO UPDATE
+    SET sequence = excluded.sequence, trade_no = excluded.trade_no,
+        from_sequence = excluded.from_sequence, from_trade_no = excluded.from_trade_no,
+        epoch = mirror_offsets.epoch + 1, owner = NULL, stored_at = clock_timestamp();
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'fenced: epoch % has passed', p_epoch USING ERRCODE = 'EX001';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) OWNER TO exchange_owner;
+
+--
 -- Name: retire_range_v2(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8545,6 +8571,13 @@ REVOKE ALL ON FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoc
 --
 
 REVOKE ALL ON FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) FROM PUBLIC;
 
 
 --

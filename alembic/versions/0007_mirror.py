@@ -21,6 +21,7 @@ SCRIPTS = (
     "functions/retire_range_v2.sql",
     "functions/restore_instrument_v1.sql",
     "functions/restore_batch_v1.sql",
+    "functions/resume_mirror_v1.sql",
 )
 
 

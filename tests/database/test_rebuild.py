@@ -61,6 +61,9 @@ def test_an_empty_database_gets_all_of_it_back(
     assert main(["rebuild", "--from-kafka", "--compare", lost_url]) == 0
     output = capsys.readouterr().out
     assert same_but_for_the_house(output), output
+    # The mirror goes on where the topics end.
+    with psycopg.connect(empty_url, autocommit=True) as connection, publisher(brokers) as kafka:
+        assert [mirror_slice(connection, kafka, one) for one in INSTRUMENTS] == [0, 0]
     # Again: there is nothing left to do.
     assert main(["rebuild", "--from-kafka", "--compare", lost_url]) == 0
 
@@ -92,7 +95,9 @@ def test_what_came_before_the_mirror_died_then_the_rest_with_repeats(
         with pytest.raises(Unavailable):
             mirror_slice(connection, dying, INSTRUMENTS[0], page_length=100)
     assert main(["rebuild", "--from-kafka"]) == 0
+    assert "a new prefix" in capsys.readouterr().out
     with psycopg.connect(empty_url) as connection:
+        assert connection.execute("SELECT FROM exchange.mirror_offsets").fetchall() == []
         ((sequence,),) = connection.execute(
             "SELECT sequence FROM exchange.shard WHERE instrument_id = 1"
         ).fetchall()
@@ -114,6 +119,7 @@ def test_a_database_with_another_history_is_refused(
         connection.execute("UPDATE exchange.shard SET lease_until = '-infinity'")
         assert main(["rebuild", "--from-kafka"]) == 1
         assert "another history" in capsys.readouterr().err
+        assert main(["rebuild", "--from-kafka"]) == 1  # at once: the lease was given back
         assert connection.execute("SELECT count(*) FROM exchange.orders").fetchall() == before
 
 

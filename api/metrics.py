@@ -13,6 +13,7 @@ from api.books import Book
 from api.exchange import Exchange
 from workers.adapters.errors import AdapterError
 from workers.adapters.kafka_health import reach_broker
+from workers.adapters.lookups import JobState
 from workers.adapters.streams import StreamLags
 from workers.core.records import MirrorLag
 from workers.metrics_folder import MetricsFolder
@@ -68,6 +69,7 @@ class Exporter:
         self._exchange = exchange
         self._folder = folder
         self._instruments = Look(exchange.lookups.instruments)
+        self._jobs = Look(exchange.lookups.jobs)
         self._lags = Look(lambda: lags.read(exchange.instruments.names))
         self._mirror = Look(exchange.lookups.mirror_lags)
         self._kafka = Look(self._reach_kafka)
@@ -77,13 +79,14 @@ class Exporter:
         up: dict[tuple[str, ...], float] = {}
         mirrored = None
         if self._exchange.kafka is None:
-            instruments, lags = await asyncio.gather(
-                self._instruments.result(), self._lags.result()
+            instruments, lags, jobs = await asyncio.gather(
+                self._instruments.result(), self._lags.result(), self._jobs.result()
             )
         else:
-            instruments, lags, mirrored, kafka = await asyncio.gather(
+            instruments, lags, jobs, mirrored, kafka = await asyncio.gather(
                 self._instruments.result(),
                 self._lags.result(),
+                self._jobs.result(),
                 self._mirror.result(),
                 self._kafka.result(),
             )
@@ -108,6 +111,7 @@ class Exporter:
             state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
         if mirrored is not None:
             state += _mirror_gauges(mirrored)
+        state += _job_gauges(jobs or [])
         encode, content_type = choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(Collected(self._folder, state))
@@ -116,7 +120,7 @@ class Exporter:
 
     async def close(self) -> None:
         """Ask no more."""
-        for look in (self._instruments, self._lags, self._mirror, self._kafka):
+        for look in (self._instruments, self._lags, self._jobs, self._mirror, self._kafka):
             await look.close()
 
     async def _reach_kafka(self) -> bool:
@@ -162,6 +166,26 @@ def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:
             {(lag.instrument,): lag.seconds for lag in lags},
         ),
     ]  # fmt: skip
+
+
+def _job_gauges(jobs: Iterable[JobState]) -> list[Metric]:
+    """Of every job, wherever its clock and its workers are; nothing when nobody can tell."""
+    rows = list(jobs)
+    return [
+        _gauge(name, text, ("job",), {(row.job,): value(row) for row in rows})
+        for name, text, value in JOB_GAUGES
+    ]
+
+
+# Overdue for long means that no clock or no worker of its queue runs.
+JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float]], ...] = (
+    (
+        "job_overdue_seconds", "For how long a job has been due without being run",
+        lambda row: row.overdue_s,
+    ),
+    ("jobs_running", "Runs under way", lambda row: row.running),
+    ("job_failures_in_a_row", "Failures since the last success", lambda row: row.failures),
+)  # fmt: skip
 
 
 def _gauge(

@@ -24,6 +24,7 @@ COMMANDS = {
     "adjust": ("ops.adjust", "Correct balances by an entry whose legs are all given."),
     "balances": ("ops.balances", "Print what a client, or an account of the house, has."),
     "settle": ("ops.settle", "Settle a day: net and discharge what its trades have moved."),
+    "jobs": ("ops.jobs", "List background jobs, run one now, redrive dead letters."),
     "mirror": ("ops.mirror", "List how far the Kafka mirror is, run one, or forget it."),
     "rebuild": ("ops.rebuild", "Restore a lost database from the Kafka mirror's topics."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),

@@ -24,7 +24,11 @@ from ops.supervisor import STOP_TIMEOUT_S, Program, Supervisor
 from workers.settings import Settings, SettingsError
 
 # In the order they stop: first no new orders, then those under way.
-PROGRAMS = (Program("web", "api"), Program("matcher", "workers.matching"))
+PROGRAMS = (
+    Program("web", "api"),
+    Program("matcher", "workers.matching"),
+    Program("jobs", "workers.jobs", ("--clock",)),
+)
 
 # The servers an exchange needs, by the variable that gives one, in the order they start.
 SERVERS: dict[str, type[Server]] = {"DATABASE_URL": Postgres, "REDIS_URL": Valkey}
@@ -97,12 +101,13 @@ def _claim(host: str, port: int, instance: Instance) -> Address:
 
 def _end_left_behind(instance: Instance) -> bool:
     """End our processes whose run was killed just now; return whether there were any."""
-    modules = {program.name: program.module for program in PROGRAMS}
+    commands = {program.name: program.command for program in PROGRAMS}
     left = []
     for name, pid in instance.last_pids().items():
         try:
             process = psutil.Process(pid)
-            if name in modules and process.cmdline()[-2:] == ["-m", modules[name]]:
+            command = commands.get(name)
+            if command and process.cmdline()[-len(command) :] == command:
                 left.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             pass

@@ -35,7 +35,17 @@ def query(name: str) -> bytes:
 
 def verify_script() -> str:
     """Return what makes `analytics.verify()` out of invariants.sql."""
-    head, each, tail = _EACH.split(script("analytics/verify.sql"))
+    return _of_invariants("analytics/verify.sql")
+
+
+def check_invariant_script() -> str:
+    """Return what makes `exchange.check_invariant()` out of invariants.sql."""
+    return _of_invariants("check_invariant.sql")
+
+
+def _of_invariants(path: str) -> str:
+    """Return a script with the lines between its marks once for each invariant."""
+    head, each, tail = _EACH.split(script(path))
     invariants = queries("invariants.sql")
     checks = "".join(
         each.replace(":name", name).replace(":query", f"\n{query.decode()}\n")

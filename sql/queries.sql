@@ -184,3 +184,59 @@ JOIN pg_auth_members m ON m.member = r.oid
 JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
 WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
 GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname;
+
+-- :name register_jobs
+SELECT exchange.register_jobs_v1(
+    %(jobs)s, %(per_instrument)s, %(every_ms)s, %(daily_at)s::time[]);
+
+-- :name hint_due
+SELECT * FROM exchange.hint_due_v1(%(jobs)s, %(hint_ms)s, %(limit)s);
+
+-- :name claim_run
+SELECT exchange.claim_run_v1(%(job)s, %(subject)s, %(owner)s, %(lease_ms)s);
+
+-- :name renew_run
+SELECT exchange.renew_run_v1(%(run_id)s, %(lease_ms)s, %(done)s, %(total)s, %(detail)s);
+
+-- :name finish_run
+SELECT exchange.finish_run_v1(
+    %(run_id)s, %(outcome)s, %(done)s, %(total)s, %(detail)s,
+    %(again_ms)s, %(hint_ms)s, %(retries_max)s, %(delay_ms)s, %(delay_max_ms)s, %(runs_kept)s);
+
+-- :name make_due
+SELECT * FROM exchange.make_due_v1(%(job)s, %(subject)s, %(hint_ms)s);
+
+-- :name list_jobs
+SELECT * FROM exchange.list_jobs_v1();
+
+-- :name list_overdue
+SELECT * FROM exchange.list_overdue_v1();
+
+-- :name unsettled_days
+SELECT * FROM exchange.unsettled_days_v1();
+
+-- :name list_statement_days
+SELECT * FROM exchange.list_statement_days_v1();
+
+-- :name statements
+SELECT * FROM exchange.statements_v1(%(day)s, %(after)s, %(limit)s);
+
+-- :name check_invariant
+SELECT count(*) OVER (), broken.detail
+FROM exchange.check_invariant(%(invariant)s) AS broken(detail) LIMIT %(limit)s;
+
+-- :name compare_depth
+SELECT * FROM exchange.compare_depth_v1(
+    %(instrument_id)s, %(sequence)s,
+    %(bid_prices)s::numeric[], %(bid_quantities)s::numeric[],
+    %(ask_prices)s::numeric[], %(ask_quantities)s::numeric[]);
+
+-- :name read_state
+SELECT * FROM exchange.read_state_v1(%(instrument_id)s);
+
+-- :name list_dead_letters
+SELECT * FROM exchange.list_dead_letters_v1(%(limit)s);
+
+-- :name redrive_dead_letter
+SELECT exchange.redrive_dead_letter_v1(
+    %(instrument)s, %(stream_id)s, %(actor)s, %(again)s);

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Self
 
@@ -52,6 +53,26 @@ class Settings:
     log_format: str = "auto"
     # Where the matcher serves its metrics; 0: nowhere.
     metrics_port: int = 0
+    # When the day before is settled (UTC).
+    settle_at: time = time(0, 0)
+    # Where settlement writes each client's statement; empty: nowhere.
+    statements_dir: str = ""
+    # Reconciliation reads everything there is: about 40 s per million trades.
+    reconcile_ms: int = 3_600_000
+    # Partitions are made an hour or more before they are needed; should none be, commits make them.
+    partitions_ms: int = 3_600_000
+    # Jobs that one process runs at a time, each with its own connection to PostgreSQL.
+    jobs_threads: int = 8
+    # How long a job stays taken after the process that ran it has died.
+    job_lease_ms: int = 15_000
+    # How long the clock waits for a worker before it sends another message: Redis may have lost it.
+    job_hint_ms: int = 15_000
+    # How often the clock looks for what is due.
+    clock_ms: int = 1_000
+    # The queues that a jobs process works on; empty: all of them.
+    jobs_queues: tuple[str, ...] = ()
+    # How often the mirror looks whether an idle instrument has events again.
+    mirror_ms: int = 1_000
     # None: there is no mirror.
     kafka: "KafkaSettings | None" = None
 
@@ -96,6 +117,20 @@ class Settings:
             log_level=_choice(env, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             log_format=_choice(env, "LOG_FORMAT", cls.log_format, LOG_FORMATS),
             metrics_port=_integer(env, "METRICS_PORT", cls.metrics_port, 0, 65_535),
+            settle_at=_time_of_day(env, "EXCHANGE_SETTLE_AT", cls.settle_at),
+            statements_dir=env.get("EXCHANGE_STATEMENTS_DIR", ""),
+            reconcile_ms=_integer(
+                env, "EXCHANGE_RECONCILE_MS", cls.reconcile_ms, 1_000, 999_999_999
+            ),
+            partitions_ms=_integer(
+                env, "EXCHANGE_PARTITIONS_MS", cls.partitions_ms, 1_000, 86_400_000
+            ),
+            jobs_threads=_integer(env, "EXCHANGE_JOBS_THREADS", cls.jobs_threads, 1, 64),
+            job_lease_ms=_integer(env, "EXCHANGE_JOB_LEASE_MS", cls.job_lease_ms, 1_000, 600_000),
+            job_hint_ms=_integer(env, "EXCHANGE_JOB_HINT_MS", cls.job_hint_ms, 500, 600_000),
+            clock_ms=_integer(env, "EXCHANGE_CLOCK_MS", cls.clock_ms, 50, 60_000),
+            jobs_queues=tuple(env.get("JOBS_QUEUES", "").replace(",", " ").split()),
+            mirror_ms=_integer(env, "EXCHANGE_MIRROR_MS", cls.mirror_ms, 100, 60_000),
             kafka=KafkaSettings.from_env(env),
         )
 
@@ -221,6 +256,15 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
     if text not in choices:
         raise SettingsError(f"{name} must be one of {', '.join(choices)}, not {text!r}")
     return text
+
+
+def _time_of_day(env: Mapping[str, str], name: str, default: time) -> time:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+        raise SettingsError(f"{name} must be a time from 00:00 to 23:59 (UTC), not {text!r}")
+    return time.fromisoformat(text)
 
 
 def _pem(env: Mapping[str, str], name: str, alias: str) -> str:

@@ -1,5 +1,7 @@
 """Settings: what is assumed, what is refused, and that a refusal says what to set."""
 
+from datetime import time
+
 import pytest
 
 from workers.settings import Settings, SettingsError
@@ -44,6 +46,14 @@ READ = [
     ("LOG_FORMAT", "JSON", "log_format", "json"),
     ("LOG_FORMAT", "text", "log_format", "text"),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
+    ("EXCHANGE_SETTLE_AT", "00:00", "settle_at", time(0, 0)),
+    ("EXCHANGE_SETTLE_AT", "23:59", "settle_at", time(23, 59)),
+    ("EXCHANGE_SETTLE_AT", "", "settle_at", time(0, 0)),
+    ("EXCHANGE_STATEMENTS_DIR", "/statements", "statements_dir", "/statements"),
+    ("EXCHANGE_RECONCILE_MS", "86400000", "reconcile_ms", 86_400_000),
+    ("EXCHANGE_JOBS_THREADS", "2", "jobs_threads", 2),
+    ("JOBS_QUEUES", "jobs,mirror", "jobs_queues", ("jobs", "mirror")),
+    ("JOBS_QUEUES", "", "jobs_queues", ()),
     # Set to nothing is not set: platforms and compose files do that.
     ("HOST", "", "host", "127.0.0.1"),
     ("PORT", "", "port", 3000),
@@ -68,6 +78,12 @@ INTEGERS = [
     ("EXCHANGE_LEASE_MS", ["199", "60001"]),
     ("EXCHANGE_BATCH_LENGTH_MAX", ["0", "4097"]),
     ("EXCHANGE_IN_FLIGHT_MAX", ["0", "1000001"]),
+    ("EXCHANGE_RECONCILE_MS", ["999", "1000000000"]),
+    ("EXCHANGE_PARTITIONS_MS", ["999", "86400001"]),
+    ("EXCHANGE_JOBS_THREADS", ["0", "65"]),
+    ("EXCHANGE_JOB_LEASE_MS", ["999", "600001"]),
+    ("EXCHANGE_JOB_HINT_MS", ["499", "600001"]),
+    ("EXCHANGE_CLOCK_MS", ["49", "60001"]),
 ]
 NOT_INTEGERS = ["x", " ", "1.5", "1e3", "1_000", "+1000", " 1000", "\uff11", "\u00b2", "9" * 5_000]
 BAD = [
@@ -75,6 +91,10 @@ BAD = [
     ("REDIS_URL", ["", "x", "http://cache", "postgres://db"]),
     ("LOG_LEVEL", ["x", "verbose", "in fo"]),
     ("LOG_FORMAT", ["x", "logfmt"]),
+    (
+        "EXCHANGE_SETTLE_AT",
+        ["24:00", "0:00", "00:60", "midnight", "00:00:00", "00:00 ", "\uff10\uff10:00"],
+    ),
     *((variable, texts + NOT_INTEGERS) for variable, texts in INTEGERS),
 ]
 

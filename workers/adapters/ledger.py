@@ -1,7 +1,7 @@
 """The matcher's side of PostgreSQL: leases, recovery, and the commit of a batch."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import sql
 from workers.adapters.errors import Contended
@@ -255,17 +255,16 @@ class Shards:
 async def list_instruments(connection: Connection) -> list[tuple[Instrument, bool]]:
     """Return every instrument, and whether somebody matches it now."""
     cursor = await connection.execute(sql.query("list_instruments"))
-    return [
-        (
-            Instrument(
-                instrument_id, instrument, base_asset, quote_asset,
-                parse_units(f"{tick_size:f}"), parse_units(f"{lot_size:f}"), status,
-            ),
-            matched,
-        )
-        for instrument_id, instrument, base_asset, quote_asset, tick_size, lot_size, status, matched
-        in await cursor.fetchall()
-    ]  # fmt: skip
+    return [(parse_instrument(row), row[-1]) for row in await cursor.fetchall()]
+
+
+def parse_instrument(row: Sequence[Any]) -> Instrument:
+    """Return the instrument of a row of `list_instruments`."""
+    instrument_id, instrument, base_asset, quote_asset, tick_size, lot_size, status, _ = row
+    return Instrument(
+        instrument_id, instrument, base_asset, quote_asset,
+        parse_units(f"{tick_size:f}"), parse_units(f"{lot_size:f}"), status,
+    )  # fmt: skip
 
 
 # The driver's own list dumper looks at every item with a regular expression. What goes through

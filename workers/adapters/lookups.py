@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -40,6 +40,17 @@ PUBLIC_ANSWER_S = PUBLIC_STATEMENT_TIMEOUT_MS / 1000 + 1.0
 
 Parameters = dict[str, Any]
 Row = tuple[Any, ...]
+
+
+class JobState(NamedTuple):
+    """How a background job stands: for how long it has been due and nobody has begun it, how many
+    of its runs are under way, and failures in a row; of its worst subject.
+    """
+
+    job: str
+    overdue_s: float
+    running: int
+    failures: int
 
 
 class Lookups:
@@ -230,6 +241,10 @@ class Lookups:
     async def migrated(self) -> bool:
         """Return whether the database is the one this code was written for."""
         return await self._rows("migration_head", {}) == [(sql.HEAD,)]
+
+    async def jobs(self) -> list[JobState]:
+        """Return how each background job stands."""
+        return [JobState(*row) for row in await self._rows("list_overdue", {})]
 
     @asynccontextmanager
     async def _long_question(self) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from workers.core.channels import (
     first_order_key,
     matcher_group,
     order_stream,
+    state_key,
 )
 from workers.core.codec import encode_delta, encode_reset
 from workers.core.depth import DepthDelta, DepthSnapshot
@@ -172,6 +173,17 @@ class OrderStream:
         if result == -1:
             raise Fenced("a later epoch has published already")
         return bool(result)
+
+    async def publish_state(self, sequence: int, state_hash: str) -> None:
+        """Say with which state the engine stands at a committed sequence, for who compares it.
+
+        A zombie may say so, too: it names a sequence that others have left behind.
+        """
+        async with translated():
+            await self._writes.hset(
+                state_key(self._instrument),
+                mapping={"sequence": sequence, "state_hash": state_hash},
+            )
 
     async def publish_depth(self, snapshot: DepthSnapshot) -> None:
         """Publish complete depth: every replica resyncs. Raises Fenced."""

@@ -1,25 +1,22 @@
 """The matcher process: match every instrument that nobody else matches."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import uvloop
-from prometheus_client import start_http_server
 
 from workers.adapters.errors import AdapterError
 from workers.adapters.ledger import Shards
 from workers.logs import configure
 from workers.matching.shard import Shard
 from workers.metrics import Metrics
-from workers.metrics_folder import MetricsFolder, join, metrics_folder
+from workers.metrics_folder import join, metrics_folder
+from workers.metrics_server import serving
 from workers.settings import Settings, SettingsError
 
 logger = logging.getLogger("workers.matching")
@@ -62,28 +59,6 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
         pass
-
-
-@contextlib.contextmanager
-def serving(settings: Settings, folder: Path) -> Iterator[None]:
-    """Serve the metrics of this machine over HTTP, if a port is set. Raises SettingsError."""
-    if not settings.metrics_port:
-        yield
-        return
-    registry = MetricsFolder(folder).registry
-    try:
-        server, thread = start_http_server(settings.metrics_port, settings.host, registry)
-    except OSError as error:
-        raise SettingsError(
-            f"METRICS_PORT {settings.metrics_port} cannot be used ({error.strerror}): "
-            "choose another, or unset it"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def main() -> int:

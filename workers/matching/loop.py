@@ -39,7 +39,12 @@ READ_BLOCK_MS = 500
 # that clients chose: a stream that repeats whole entries is found out this way.
 SUSPICION_ENTRIES = 10_000
 
+# Orders hashed at a time, 1 or 2 ms: entries that arrive meanwhile wait no longer than that.
+HASH_SLICE_ORDERS = 2_000
+
 Name = tuple[str, str]
+# sequence and order_no of an engine.
+Standing = tuple[int, int]
 
 
 def order_name(order_id: str) -> Name:
@@ -270,7 +275,11 @@ class Loop:
                 raise StreamLost("the published depth is not the one before this batch")
 
     async def _watch(self) -> None:
-        """Keep the lease while there is nothing to commit, and the stream where it must be."""
+        """Keep the lease while there is nothing to commit, and the stream where it must be.
+
+        When nothing happens for a while, tell with which state the engine stands.
+        """
+        seen = told = None
         while not self._stopping.is_set():
             try:
                 await asyncio.wait_for(self._stopping.wait(), self._lease_ms / 4000)
@@ -278,6 +287,26 @@ class Loop:
                 if not await self._ledger.renew(self._epoch):
                     raise Fenced("the lease has passed to another owner") from None
                 await self._stream.check(self._position)
+                standing = self._standing()
+                if standing is not None and standing == seen and standing != told:
+                    told = standing
+                    await self._publish_state(standing)
+                seen = standing
+
+    def _standing(self) -> Standing | None:
+        """Return where the engine stands, if all of that is committed."""
+        if len(self._batch) or self._batch.position != self._position:
+            return None
+        return self._engine.sequence, self._engine.order_no
+
+    async def _publish_state(self, standing: Standing) -> None:
+        """Publish the state hash of an engine that stands still, unless it moves meanwhile."""
+        for state_hash in self._engine.hash_in_slices(HASH_SLICE_ORDERS):
+            await asyncio.sleep(0)
+            if self._standing() != standing:
+                return
+            if state_hash:
+                await self._stream.publish_state(self._engine.sequence, state_hash)
 
     def _open_batch(self, position: str) -> Batch:
         engine = self._engine

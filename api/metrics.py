@@ -77,12 +77,19 @@ class Exporter:
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return the answer and its content type."""
         up: dict[tuple[str, ...], float] = {}
-        instruments, lags, jobs = await asyncio.gather(
-            self._instruments.result(), self._lags.result(), self._jobs.result()
-        )
         mirrored = None
-        if self._exchange.kafka is not None:
-            mirrored, kafka = await asyncio.gather(self._mirror.result(), self._kafka.result())
+        if self._exchange.kafka is None:
+            instruments, lags, jobs = await asyncio.gather(
+                self._instruments.result(), self._lags.result(), self._jobs.result()
+            )
+        else:
+            instruments, lags, jobs, mirrored, kafka = await asyncio.gather(
+                self._instruments.result(),
+                self._lags.result(),
+                self._jobs.result(),
+                self._mirror.result(),
+                self._kafka.result(),
+            )
             up["kafka",] = kafka is not None
         up["postgres",], up["redis",] = instruments is not None, lags is not None
         state = [
@@ -102,9 +109,9 @@ class Exporter:
             lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
             help_text = "Stream entries that are not committed yet"
             state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
-        state += _job_gauges(jobs or [])
         if mirrored is not None:
             state += _mirror_gauges(mirrored)
+        state += _job_gauges(jobs or [])
         encode, content_type = choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(Collected(self._folder, state))
@@ -148,6 +155,19 @@ def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
     return rows
 
 
+def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:
+    return [
+        _gauge(
+            "mirror_lag_events", "Events that are not in Kafka for sure", ("instrument",),
+            {(lag.instrument,): lag.events for lag in lags},
+        ),
+        _gauge(
+            "mirror_lag_seconds", "Age of the oldest of these events", ("instrument",),
+            {(lag.instrument,): lag.seconds for lag in lags},
+        ),
+    ]  # fmt: skip
+
+
 def _job_gauges(jobs: Iterable[JobState]) -> list[Metric]:
     """Of every job, wherever its clock and its workers are; nothing when nobody can tell."""
     rows = list(jobs)
@@ -166,19 +186,6 @@ JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float]], ...] = (
     ("jobs_running", "Runs under way", lambda row: row.running),
     ("job_failures_in_a_row", "Failures since the last success", lambda row: row.failures),
 )  # fmt: skip
-
-
-def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:
-    return [
-        _gauge(
-            "mirror_lag_events", "Events that are not in Kafka for sure", ("instrument",),
-            {(lag.instrument,): lag.events for lag in lags},
-        ),
-        _gauge(
-            "mirror_lag_seconds", "Age of the oldest of these events", ("instrument",),
-            {(lag.instrument,): lag.seconds for lag in lags},
-        ),
-    ]  # fmt: skip
 
 
 def _gauge(

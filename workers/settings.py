@@ -97,6 +97,8 @@ class Settings:
     snapshot_ms: int = 60_000
     # Engine snapshots kept per instrument: the newest is used, the others stand in if it is broken.
     snapshots_kept: int = 3
+    # How often the mirror looks whether an idle instrument has events again.
+    mirror_ms: int = 1_000
     # None: there is no mirror.
     kafka: "KafkaSettings | None" = None
 
@@ -168,6 +170,7 @@ class Settings:
             jobs_queues=tuple(env.get("JOBS_QUEUES", "").replace(",", " ").split()),
             snapshot_ms=_integer(env, "EXCHANGE_SNAPSHOT_MS", cls.snapshot_ms, 1_000, 86_400_000),
             snapshots_kept=_integer(env, "EXCHANGE_SNAPSHOTS_KEPT", cls.snapshots_kept, 1, 1_000),
+            mirror_ms=_integer(env, "EXCHANGE_MIRROR_MS", cls.mirror_ms, 100, 60_000),
             kafka=KafkaSettings.from_env(env),
         )
 

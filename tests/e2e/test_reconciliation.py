@@ -154,4 +154,6 @@ def test_what_kafka_has_lost_is_seen(
             look.execute("UPDATE exchange.job_due SET due_at = '9999-01-01' WHERE job = 'mirror'")
             look.execute("UPDATE exchange.mirror_offsets SET sequence = sequence + 1000")
             detail = reconcile(processes, look)
-            assert detail.startswith(f"{checks - 1} of {checks} hold; VIOLATED mirrored: 3 rows")
+            assert detail.startswith(
+                f"{checks - 1} of {checks} hold; VIOLATED mirrored_messages: 3 rows"
+            )

@@ -122,7 +122,7 @@ async def translated() -> AsyncIterator[None]:
 
 @contextmanager
 def translated_sync() -> Iterator[None]:
-    """Do the same for a connection without asyncio."""
+    """Do the same for code that is not asynchronous."""
     try:
         yield
     except psycopg.Error as error:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from workers.adapters.jobs import Connection, Period
+from workers.adapters.jobs import Connection, Period, RetryPolicy
 from workers.core.instruments import Instrument
 from workers.jobs.progress import Progress
 from workers.metrics import Metrics
@@ -44,3 +44,5 @@ class Job(NamedTuple):
     per_instrument: bool = False
     # A run that takes longer is ended and fails.
     time_limit_ms: int = 600_000
+    # None: as every job.
+    retries: RetryPolicy | None = None

@@ -19,9 +19,11 @@ from workers.adapters.kafka import Publisher
 from workers.adapters.mirror import MirrorLog, Place, SyncConnection
 from workers.core.instruments import Instrument
 from workers.core.mirror import unroll
-from workers.jobs.mirror_messages import encode
+from workers.jobs.job import Context, Result
+from workers.jobs.mirror_messages import TOPICS, encode
 from workers.jobs.progress import Progress, no_progress
 from workers.metrics import Metrics
+from workers.settings import KafkaSettings
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,25 @@ LEASE_MS = 12_000
 # before its time. A run that has had nothing to copy ends at once: others may have.
 IDLE_S = 0.1
 IDLE_LOOKS_MAX = 5
+
+
+class Mirror:
+    """The job. Every thread of the process writes with the same client of Kafka."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._publisher = Publisher(kafka, TOPICS)
+
+    def run(self, context: Context) -> Result:
+        """Copy for some seconds, and go on at once when there was something to copy."""
+        assert context.instrument is not None
+        copied = mirror_slice(
+            context.connection,
+            self._publisher,
+            context.instrument,
+            context.progress,
+            context.metrics,
+        )
+        return Result(f"events: {copied}", again_ms=0 if copied else None)
 
 
 def mirror_slice(

@@ -107,10 +107,10 @@ def _orders(
 
 
 def compare_mirror(context: Context, instruments: Sequence[Instrument]) -> list[str]:
-    """Return which of Kafka's topics end before what the mirror has stored as written."""
+    """Return which topics have had fewer messages than were mirrored."""
     assert context.settings.kafka is not None
     missing = missing_messages(context.connection, context.settings.kafka)
-    return [f"{topic}: {count} messages are missing" for topic, count in missing.items() if count]
+    return [f"{topic}: {count} messages are missing" for topic, count in missing.items()]
 
 
 async def _read_depth(redis_url: str, instrument: str) -> DepthSnapshot | None:
@@ -164,7 +164,7 @@ def checks(settings: Settings) -> dict[str, Check]:
     """Return the checks that these settings ask for, by name. Adding one takes a row here."""
     found = {"published_depth": each(compare_depth), "matcher_state": each(compare_state)}
     if settings.kafka is not None:
-        found["mirrored"] = compare_mirror
+        found["mirrored_messages"] = compare_mirror
     return found
 
 

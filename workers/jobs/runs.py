@@ -182,7 +182,8 @@ class Runner:
         for tries in range(FINISH_TRIES):
             try:
                 due_at = store.finish(
-                    run.run_id, outcome, report, policy=self._policy, runs_kept=RUNS_KEPT,
+                    run.run_id, outcome, report, policy=run.job.retries or self._policy,
+                    runs_kept=RUNS_KEPT,
                     again_ms=result.again_ms, hint_ms=self._settings.job_hint_ms,
                 )  # fmt: skip
                 break

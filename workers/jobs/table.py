@@ -1,9 +1,8 @@
 """Every job there is."""
 
-from workers.adapters.jobs import Period
-from workers.jobs import partitions, reconcile, settlement, snapshots
+from workers.adapters.jobs import Period, RetryPolicy
+from workers.jobs import mirror, partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
-from workers.jobs.mirroring import Mirroring
 from workers.settings import Settings
 
 JOBS_QUEUE = "jobs"
@@ -12,6 +11,8 @@ MIRROR_QUEUE = "mirror"
 QUEUES = (JOBS_QUEUE, MIRROR_QUEUE)
 
 HOUR_MS = 3_600_000
+# A Kafka that is down is asked again and again, so that nothing lags for long when it is back.
+MIRROR_RETRIES = RetryPolicy(delay_ms=1_000, delay_max_ms=5_000)
 
 
 def queue_of(job: str) -> str:
@@ -22,10 +23,6 @@ def queue_of(job: str) -> str:
 def jobs(settings: Settings) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
     table = [
-        Job(
-            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
-            per_instrument=True,
-        ),
         Job(
             "settlement", JOBS_QUEUE, Period(daily_at=settings.settle_at), settlement.run,
             time_limit_ms=6 * HOUR_MS,
@@ -41,6 +38,10 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
     ]  # fmt: skip
     if settings.kafka is not None:
-        work, period = Mirroring(settings.kafka), Period(every_ms=1_000)
-        table.append(Job("mirror", MIRROR_QUEUE, period, work, per_instrument=True))
+        table.append(
+            Job(
+                "mirror", MIRROR_QUEUE, Period(every_ms=settings.mirror_ms),
+                mirror.Mirror(settings.kafka).run, per_instrument=True, retries=MIRROR_RETRIES,
+            )
+        )  # fmt: skip
     return tuple(table)

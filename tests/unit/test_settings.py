@@ -44,6 +44,8 @@ READ = [
     ("LOG_FORMAT", "JSON", "log_format", "json"),
     ("LOG_FORMAT", "text", "log_format", "text"),
     ("METRICS_PORT", "9090", "metrics_port", 9090),
+    ("EXCHANGE_SNAPSHOT_MS", "1000", "snapshot_ms", 1_000),
+    ("EXCHANGE_SNAPSHOTS_KEPT", "1", "snapshots_kept", 1),
     # Set to nothing is not set: platforms and compose files do that.
     ("HOST", "", "host", "127.0.0.1"),
     ("PORT", "", "port", 3000),
@@ -68,6 +70,8 @@ INTEGERS = [
     ("EXCHANGE_LEASE_MS", ["199", "60001"]),
     ("EXCHANGE_BATCH_LENGTH_MAX", ["0", "4097"]),
     ("EXCHANGE_IN_FLIGHT_MAX", ["0", "1000001"]),
+    ("EXCHANGE_SNAPSHOT_MS", ["999", "86400001"]),
+    ("EXCHANGE_SNAPSHOTS_KEPT", ["0", "1001"]),
 ]
 NOT_INTEGERS = ["x", " ", "1.5", "1e3", "1_000", "+1000", " 1000", "\uff11", "\u00b2", "9" * 5_000]
 BAD = [

@@ -32,6 +32,7 @@ def run() -> None:
         context.run_migrations()
         if sql.HEAD in context.get_context().get_current_heads():
             execute(sql.verify_script())
+            execute(sql.check_invariant_script())
         execute(sql.script("grants.sql"))
 
 

@@ -383,9 +383,21 @@ class Checks(Described):
     kafka: CheckState
 
 
+class MirrorLag(Described):
+    """How far the Kafka mirror is behind in an instrument: events, and the age of the oldest."""
+
+    instrument: str
+    lag_events: int
+    lag_seconds: float
+
+
 class Health(Described):
-    """The state of the exchange: degraded means that trading goes on."""
+    """The state of the exchange: degraded means that trading goes on.
+
+    `mirror` is there where Kafka is not disabled.
+    """
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: Timestamp
     checks: Checks
+    mirror: list[MirrorLag] = absent()

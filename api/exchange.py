@@ -12,9 +12,11 @@ from api.submit import Submitter
 from api.tickers import Tickers
 from api.turns import Turns
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader
 from workers.core.records import BookSnapshot
 from workers.metrics import Metrics
+from workers.settings import KafkaSettings
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Exchange:
 
     submitter: Submitter
     lookups: Lookups
+    past: Past
     instruments: Instruments
     feed: Feed
     reader: DepthReader
@@ -32,6 +35,8 @@ class Exchange:
     metrics: Metrics
     # Snapshots that are being taken, by instrument number.
     snapshots: Turns[BookSnapshot] = field(default_factory=Turns)
+    # None: there is no mirror.
+    kafka: KafkaSettings | None = None
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
 

@@ -5,20 +5,16 @@ from typing import Any
 import orjson
 
 from api.schemas import levels_json, number, timestamp
+from workers.adapters.public_json import value_number as value_number
 from workers.core.depth import DepthLevel
 from workers.core.instruments import Instrument
 from workers.core.records import BookSnapshot, Candle, Position, SnapshotSummary, Ticker
-from workers.core.units import UNITS_PER_ONE, divide_half_even, format_value
+from workers.core.units import UNITS_PER_ONE, divide_half_even
 
 
 def optional_number(units: int | None) -> orjson.Fragment | None:
     """Return units of 1e-8 as a JSON number, None as null."""
     return None if units is None else number(units)
-
-
-def value_number(value: int) -> orjson.Fragment:
-    """Return units of 1e-16 as a JSON number, exact and shortest."""
-    return orjson.Fragment(format_value(value))
 
 
 def instrument_json(instrument: Instrument) -> dict[str, Any]:

@@ -12,7 +12,10 @@ from sanic import Blueprint, HTTPResponse, Request
 from api.books import Book
 from api.exchange import Exchange
 from workers.adapters.errors import AdapterError
+from workers.adapters.kafka_health import reach_broker
+from workers.adapters.lookups import JobState
 from workers.adapters.streams import StreamLags
+from workers.core.records import MirrorLag
 from workers.metrics_folder import MetricsFolder
 
 exporter = Blueprint("metrics")
@@ -66,16 +69,24 @@ class Exporter:
         self._exchange = exchange
         self._folder = folder
         self._instruments = Look(exchange.lookups.instruments)
+        self._jobs = Look(exchange.lookups.jobs)
         self._lags = Look(lambda: lags.read(exchange.instruments.names))
+        self._mirror = Look(exchange.lookups.mirror_lags)
+        self._kafka = Look(self._reach_kafka)
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Return the answer and its content type."""
-        instruments, lags = await asyncio.gather(self._instruments.result(), self._lags.result())
+        up: dict[tuple[str, ...], float] = {}
+        instruments, lags, jobs = await asyncio.gather(
+            self._instruments.result(), self._lags.result(), self._jobs.result()
+        )
+        mirrored = None
+        if self._exchange.kafka is not None:
+            mirrored, kafka = await asyncio.gather(self._mirror.result(), self._kafka.result())
+            up["kafka",] = kafka is not None
+        up["postgres",], up["redis",] = instruments is not None, lags is not None
         state = [
-            _gauge(
-                "dependency_up", "1 if the server answers", ("dependency",),
-                {("postgres",): instruments is not None, ("redis",): lags is not None},
-            ),
+            _gauge("dependency_up", "1 if the server answers", ("dependency",), up),
             _gauge(
                 "current_orderbook_depth", "Levels in the order book, `bid` or `ask`",
                 ("instrument", "side"), _levels(self._exchange.feed.books),
@@ -91,6 +102,9 @@ class Exporter:
             lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
             help_text = "Stream entries that are not committed yet"
             state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
+        state += _job_gauges(jobs or [])
+        if mirrored is not None:
+            state += _mirror_gauges(mirrored)
         encode, content_type = choose_encoder(accept)
         registry = CollectorRegistry()
         registry.register(Collected(self._folder, state))
@@ -99,8 +113,13 @@ class Exporter:
 
     async def close(self) -> None:
         """Ask no more."""
-        await self._instruments.close()
-        await self._lags.close()
+        for look in (self._instruments, self._lags, self._jobs, self._mirror, self._kafka):
+            await look.close()
+
+    async def _reach_kafka(self) -> bool:
+        assert self._exchange.kafka is not None
+        await reach_broker(self._exchange.kafka)
+        return True
 
 
 class Collected:
@@ -127,6 +146,39 @@ def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
         if (counts := book.level_counts()) is not None:
             rows[name, "bid"], rows[name, "ask"] = counts
     return rows
+
+
+def _job_gauges(jobs: Iterable[JobState]) -> list[Metric]:
+    """Of every job, wherever its clock and its workers are; nothing when nobody can tell."""
+    rows = list(jobs)
+    return [
+        _gauge(name, text, ("job",), {(row.job,): value(row) for row in rows})
+        for name, text, value in JOB_GAUGES
+    ]
+
+
+# Overdue for long means that no clock or no worker of its queue runs.
+JOB_GAUGES: tuple[tuple[str, str, Callable[[JobState], float]], ...] = (
+    (
+        "job_overdue_seconds", "For how long a job has been due without being run",
+        lambda row: row.overdue_s,
+    ),
+    ("jobs_running", "Runs under way", lambda row: row.running),
+    ("job_failures_in_a_row", "Failures since the last success", lambda row: row.failures),
+)  # fmt: skip
+
+
+def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:
+    return [
+        _gauge(
+            "mirror_lag_events", "Events that are not in Kafka for sure", ("instrument",),
+            {(lag.instrument,): lag.events for lag in lags},
+        ),
+        _gauge(
+            "mirror_lag_seconds", "Age of the oldest of these events", ("instrument",),
+            {(lag.instrument,): lag.seconds for lag in lags},
+        ),
+    ]  # fmt: skip
 
 
 def _gauge(

@@ -7,8 +7,6 @@ again as text.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 
 import orjson
@@ -22,16 +20,15 @@ from pydantic import (
 )
 
 from api.errors import ApiError, invalid
+from workers.adapters.public_json import number as number
+from workers.adapters.public_json import order_json as order_json
+from workers.adapters.public_json import timestamp as timestamp
+from workers.adapters.public_json import trade_json as trade_json
 from workers.core.codec import IDENTIFIER
 from workers.core.depth import DepthLevel
 from workers.core.instruments import DEFAULT_INSTRUMENT, Instrument
-from workers.core.records import OrderRecord, TradeRecord, trade_id
-from workers.core.units import (
-    InexactNumber,
-    average_price_ticks,
-    format_units,
-    parse_units,
-)
+from workers.core.records import OrderRecord, TradeRecord
+from workers.core.units import InexactNumber, format_units, parse_units
 
 
 class Number(str):
@@ -318,63 +315,6 @@ def _error(param: str, message: str) -> dict[str, str]:
 def dump(value: Any) -> bytes:
     """Return JSON."""
     return orjson.dumps(value)
-
-
-def number(units: int) -> orjson.Fragment:
-    """Return units of 1e-8 as a JSON number, exact and shortest."""
-    return orjson.Fragment(format_units(units))
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def timestamp(time_us: int) -> str:
-    """Return ISO 8601 UTC with milliseconds."""
-    seconds, microseconds = divmod(time_us, 1_000_000)
-    return f"{_second(seconds)}.{microseconds // 1000:03d}Z"
-
-
-def order_json(order: OrderRecord) -> dict[str, Any]:
-    """Return the public form of an order."""
-    filled = order.filled_lots
-    return {
-        "order_id": order.order_id,
-        "order_no": order.order_no,
-        "client_id": order.client_id,
-        "instrument": order.instrument,
-        "side": order.side,
-        "type": order.type,
-        "price": number(order.price_ticks) if order.price_ticks else None,
-        "quantity": number(order.quantity_lots),
-        "filled_quantity": number(filled),
-        "remaining_quantity": number(order.quantity_lots - filled),
-        "average_price": number(average_price_ticks(order.filled_value, filled))
-        if filled
-        else None,
-        "status": order.status,
-        "status_reason": order.status_reason or None,
-        "idempotency_key": order.idempotency_key or None,
-        "created_at": timestamp(order.created_us),
-        "updated_at": timestamp(order.updated_us),
-    }
-
-
-def trade_json(trade: TradeRecord) -> dict[str, Any]:
-    """Return the public form of a trade."""
-    return {
-        "trade_id": trade_id(trade.instrument, trade.trade_no),
-        "trade_no": trade.trade_no,
-        "instrument": trade.instrument,
-        "price": number(trade.price_ticks),
-        "quantity": number(trade.quantity_lots),
-        "buy_order_id": trade.buy_order_id,
-        "sell_order_id": trade.sell_order_id,
-        "taker_side": trade.taker_side,
-        "timestamp": timestamp(trade.time_us),
-        "sequence": trade.sequence,
-    }
 
 
 def submitted_json(order: OrderRecord, trades: Iterable[TradeRecord]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from sanic import Blueprint, HTTPResponse, Request
 from api.exchange import Exchange
 from api.responses import json_bytes
 from api.schemas import dump, timestamp
+from api.unmatched import complaints
 from workers.adapters.errors import AdapterError
+from workers.adapters.kafka_health import reach_broker
 from workers.adapters.waiting import within
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ system = Blueprint("system")
 
 # Whoever asks whether we are well gets an answer soon, also when a server has fallen silent.
 CHECK_S = 1.0
+# A mirror that is further behind than this is ill, whatever the reason.
+LAG_MAX_S = 10.0
 
 
 @system.get("/livez", ctx_counted=False)
@@ -32,17 +36,24 @@ async def livez(request: Request) -> HTTPResponse:
 async def healthz(request: Request) -> HTTPResponse:
     """Return the state of each dependency; 503 when one that trading needs is down."""
     exchange: Exchange = request.app.ctx.exchange
-    postgres, redis = await asyncio.gather(
-        _check(exchange.lookups.migrated()), _check(exchange.reader.ping())
+    postgres, redis, (kafka, mirror) = await asyncio.gather(
+        _check(exchange.lookups.migrated()),
+        _check(exchange.reader.ping()),
+        _check_mirror(exchange),
     )
-    checks = {"postgres": postgres, "redis": redis, "kafka": "disabled"}
-    healthy = "unhealthy" not in checks.values()
+    status = "healthy"
+    if "unhealthy" in (postgres, redis):
+        status = "unhealthy"
+    elif kafka == "unhealthy":
+        status = "degraded"  # trading goes on
     body = {
-        "status": "healthy" if healthy else "unhealthy",
+        "status": status,
         "timestamp": timestamp(time.time_ns() // 1000),
-        "checks": checks,
+        "checks": {"postgres": postgres, "redis": redis, "kafka": kafka},
     }
-    return json_bytes(dump(body), 200 if healthy else 503)
+    if mirror is not None:
+        body["mirror"] = mirror
+    return json_bytes(dump(body), 503 if status == "unhealthy" else 200)
 
 
 @system.get("/readyz", ctx_counted=False)
@@ -52,12 +63,11 @@ async def readyz(request: Request) -> HTTPResponse:
     missing = ["this process is stopping"] if exchange.stopping else []
     try:
         if await within(CHECK_S, exchange.lookups.migrated()):
-            for instrument, matched in await within(CHECK_S, exchange.lookups.instruments()):
-                name = instrument.instrument
+            rows = await within(CHECK_S, exchange.lookups.instruments())
+            missing += complaints(rows)
+            for name in (instrument.instrument for instrument, matched in rows if matched):
                 book = exchange.feed.books.get(name)
-                if not matched:
-                    missing.append(f"no matcher holds {name}: start one (see the Procfile)")
-                elif book is None or book.sequence < 0:
+                if book is None or book.sequence < 0:
                     missing.append(f"the order book of {name} has not arrived yet")
         else:
             missing.append("migrations are not current: run `python -m ops migrate`")
@@ -75,6 +85,32 @@ def _log_change(request: Request, missing: list[str]) -> None:
     if getattr(context, "was_ready", None) != (not missing):
         context.was_ready = not missing
         logger.info("not ready: " + "; ".join(missing) if missing else "ready")
+
+
+async def _check_mirror(exchange: Exchange) -> tuple[str, list[dict[str, Any]] | None]:
+    """Return the state of Kafka, and how far the mirror is behind if there is one and it is known.
+
+    Healthy: a broker accepts connections, and the mirror keeps up.
+    """
+    if exchange.kafka is None:
+        return "disabled", None
+    reached, lags = await asyncio.gather(
+        _check(reach_broker(exchange.kafka)),
+        within(CHECK_S, exchange.lookups.mirror_lags()),
+        return_exceptions=True,
+    )
+    if isinstance(lags, AdapterError):
+        return "unhealthy", None
+    if isinstance(lags, BaseException):
+        raise lags
+    if isinstance(reached, BaseException):
+        raise reached
+    mirror = [
+        {"instrument": name, "lag_events": events, "lag_seconds": round(seconds, 3)}
+        for name, events, seconds in lags
+    ]
+    late = any(lag.seconds > LAG_MAX_S for lag in lags)
+    return "unhealthy" if late else reached, mirror
 
 
 async def _check(question: Coroutine[Any, Any, object]) -> str:

@@ -34,6 +34,12 @@ class Program:
 
     name: str
     module: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> list[str]:
+        """What its command line ends with."""
+        return ["-m", self.module, *self.arguments]
 
 
 @dataclass
@@ -127,6 +133,12 @@ class Supervisor:
             await child.finish()
         self._children.clear()
 
+    def terminate(self) -> None:
+        """Ask every program to end; those that are kept start again."""
+        for child in self._children.values():
+            if child.process.returncode is None:
+                child.process.terminate()
+
     def kill(self) -> None:
         """End everything at once, without waiting."""
         for child in self._children.values():
@@ -134,7 +146,7 @@ class Supervisor:
 
     async def _start(self, program: Program) -> None:
         process = await asyncio.create_subprocess_exec(
-            *bound_to_us([sys.executable, "-m", program.module], signal.SIGTERM),
+            *bound_to_us([sys.executable, *program.command], signal.SIGTERM),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -10,7 +10,7 @@ _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
 _EACH = re.compile(r"^ *-- :(?:each|end)\n", re.MULTILINE)
 
 # The newest migration: a process serves only a database that has it.
-HEAD = "0007"
+HEAD = "0008"
 
 
 def script(path: str) -> str:
@@ -35,7 +35,17 @@ def query(name: str) -> bytes:
 
 def verify_script() -> str:
     """Return what makes `analytics.verify()` out of invariants.sql."""
-    head, each, tail = _EACH.split(script("analytics/verify.sql"))
+    return _of_invariants("analytics/verify.sql")
+
+
+def check_invariant_script() -> str:
+    """Return what makes `exchange.check_invariant()` out of invariants.sql."""
+    return _of_invariants("check_invariant.sql")
+
+
+def _of_invariants(path: str) -> str:
+    """Return a script with the lines between its marks once for each invariant."""
+    head, each, tail = _EACH.split(script(path))
     invariants = queries("invariants.sql")
     checks = "".join(
         each.replace(":name", name).replace(":query", f"\n{query.decode()}\n")

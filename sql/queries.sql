@@ -12,10 +12,22 @@ SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms
 SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
 
 -- :name release_lease
-SELECT exchange.release_lease_v1(%(instrument_id)s, %(epoch)s);
+SELECT exchange.release_lease_v2(%(instrument_id)s, %(epoch)s);
 
--- :name free_shards
-SELECT * FROM exchange.free_shards_v1();
+-- :name report_matcher
+SELECT * FROM exchange.report_matcher_v1(%(owner)s, %(alive_ms)s);
+
+-- :name retire_matcher
+SELECT exchange.retire_matcher_v1(%(owner)s);
+
+-- :name await_releases
+LISTEN exchange_free;
+
+-- :name list_shards
+SELECT * FROM exchange.list_shards_v1();
+
+-- :name list_matchers
+SELECT * FROM exchange.list_matchers_v1();
 
 -- :name load_orders
 SELECT * FROM exchange.load_orders_v1(
@@ -143,13 +155,62 @@ SELECT * FROM exchange.make_partitions_v1(%(ahead)s);
 SELECT * FROM exchange.list_partitions_v1();
 
 -- :name retire_range
-SELECT exchange.retire_range_v1(%(instrument_id)s, %(first_sequence)s, %(before)s);
+SELECT exchange.retire_range_v2(%(instrument_id)s, %(first_sequence)s, %(before)s);
 
 -- :name detach_statements
 SELECT * FROM exchange.detach_statements_v1();
 
+-- :name begin_mirror
+SELECT * FROM exchange.begin_mirror_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+
+-- :name store_mirror_offset
+SELECT exchange.store_mirror_offset_v1(
+    %(instrument_id)s, %(epoch)s, %(from_sequence)s, %(sequence)s, %(trade_no)s, %(lease_ms)s);
+
+-- :name end_mirror
+SELECT exchange.end_mirror_v1(%(instrument_id)s, %(epoch)s);
+
+-- :name forget_mirror
+SELECT exchange.forget_mirror_v1(%(instrument)s);
+
+-- :name mirror_lags
+SELECT * FROM exchange.mirror_lags_v1();
+
+-- :name mirrored_totals
+SELECT * FROM exchange.mirrored_totals_v1();
+
+-- :name read_mirror_events
+SELECT * FROM exchange.read_mirror_events_v1(%(instrument_id)s, %(after)s, %(limit)s);
+
+-- :name read_mirror_orders
+SELECT * FROM exchange.read_mirror_orders_v1(%(instrument_id)s, %(after)s, %(to)s);
+
+-- :name restore_instrument
+SELECT * FROM exchange.restore_instrument_v1(
+    %(instrument)s, %(base)s, %(quote)s, %(tick_size)s::numeric, %(lot_size)s::numeric,
+    %(owner)s, %(lease_ms)s);
+
+-- :name restore_batch
+SELECT exchange.restore_batch_v1(
+    %(instrument_id)s, %(epoch)s, %(lease_ms)s,
+    %(events)s::jsonb, %(trades)s::jsonb, %(orders)s::jsonb);
+
+-- :name resume_mirror
+SELECT exchange.resume_mirror_v1(
+    %(instrument_id)s, %(epoch)s, %(from_sequence)s, %(from_trade_no)s);
+
+-- :name restored_counts
+SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
+
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
+
+-- :name replica_age
+-- Milliseconds; the replica has everything that was committed before. An upper bound: what tells us
+-- that it is current is the last commit, also when nothing was committed since.
+-- Null while it has not replayed any.
+SELECT CASE WHEN pg_is_in_recovery() THEN ceil(1000 * extract(
+    epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) ELSE 0 END::bigint;
 
 -- :name verify
 SELECT invariant, detail FROM analytics.verify();
@@ -162,3 +223,66 @@ JOIN pg_auth_members m ON m.member = r.oid
 JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
 WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
 GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname;
+
+-- :name list_analyst_backends
+SELECT a.pid
+FROM pg_stat_activity a
+JOIN pg_roles r ON r.oid = a.usesysid
+JOIN pg_auth_members m ON m.member = r.oid
+JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
+WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole;
+-- :name register_jobs
+SELECT exchange.register_jobs_v1(
+    %(jobs)s, %(per_instrument)s, %(every_ms)s, %(daily_at)s::time[]);
+
+-- :name hint_due
+SELECT * FROM exchange.hint_due_v1(%(jobs)s, %(hint_ms)s, %(limit)s);
+
+-- :name claim_run
+SELECT exchange.claim_run_v1(%(job)s, %(subject)s, %(owner)s, %(lease_ms)s);
+
+-- :name renew_run
+SELECT exchange.renew_run_v1(%(run_id)s, %(lease_ms)s, %(done)s, %(total)s, %(detail)s);
+
+-- :name finish_run
+SELECT exchange.finish_run_v1(
+    %(run_id)s, %(outcome)s, %(done)s, %(total)s, %(detail)s,
+    %(again_ms)s, %(hint_ms)s, %(retries_max)s, %(delay_ms)s, %(delay_max_ms)s, %(runs_kept)s);
+
+-- :name make_due
+SELECT * FROM exchange.make_due_v1(%(job)s, %(subject)s, %(hint_ms)s);
+
+-- :name list_jobs
+SELECT * FROM exchange.list_jobs_v1();
+
+-- :name list_overdue
+SELECT * FROM exchange.list_overdue_v1();
+
+-- :name unsettled_days
+SELECT * FROM exchange.unsettled_days_v1();
+
+-- :name list_statement_days
+SELECT * FROM exchange.list_statement_days_v1();
+
+-- :name statements
+SELECT * FROM exchange.statements_v1(%(day)s, %(after)s, %(limit)s);
+
+-- :name check_invariant
+SELECT count(*) OVER (), broken.detail
+FROM exchange.check_invariant(%(invariant)s) AS broken(detail) LIMIT %(limit)s;
+
+-- :name compare_depth
+SELECT * FROM exchange.compare_depth_v1(
+    %(instrument_id)s, %(sequence)s,
+    %(bid_prices)s::numeric[], %(bid_quantities)s::numeric[],
+    %(ask_prices)s::numeric[], %(ask_quantities)s::numeric[]);
+
+-- :name read_state
+SELECT * FROM exchange.read_state_v1(%(instrument_id)s);
+
+-- :name list_dead_letters
+SELECT * FROM exchange.list_dead_letters_v1(%(limit)s);
+
+-- :name redrive_dead_letter
+SELECT exchange.redrive_dead_letter_v1(
+    %(instrument)s, %(stream_id)s, %(actor)s, %(again)s);

@@ -2115,6 +2115,36 @@ $$;
 ALTER FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestamp with time zone) OWNER TO exchange_owner;
 
 --
+-- Name: begin_mirror_v1(integer, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) RETURNS TABLE(epoch bigint, sequence bigint, trade_no bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT k.instrument_id, k.sequence, k.trade_no, k.sequence, k.trade_no
+    FROM kept_after k
+    WHERE k.instrument_id = p_instrument_id
+      AND NOT EXISTS (SELECT FROM mirror_offsets m WHERE m.instrument_id = p_instrument_id)
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+    UPDATE mirror_offsets m
+    SET epoch = m.epoch + 1,
+        owner = p_owner,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE m.instrument_id = p_instrument_id
+      AND (m.owner IS NULL OR m.owner = p_owner OR m.lease_until < clock_timestamp())
+    RETURNING m.epoch, m.sequence, m.trade_no;
+END
+$$;
+
+
+ALTER FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
 -- Name: best_level_v1(integer, exchange.side); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2520,6 +2550,372 @@ $$;
 ALTER FUNCTION exchange.check_history_v1(p_instrument_id integer, p_first bigint) OWNER TO exchange_owner;
 
 --
+-- Name: check_invariant(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.check_invariant(p_invariant text) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    CASE p_invariant
+    WHEN 'entries_balance' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Every ledger entry sums to zero in every asset.
+SELECT instrument_id, sequence, asset_id, sum(amount) AS off_by
+FROM exchange.postings
+GROUP BY instrument_id, sequence, asset_id HAVING sum(amount) <> 0
+) AS broken;
+    WHEN 'entries_have_postings' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- No entry without two postings at least, no posting without its entry.
+SELECT instrument_id, sequence, e.kind, p.legs
+FROM exchange.ledger_entries e
+FULL JOIN (SELECT instrument_id, sequence, count(*) AS legs
+           FROM exchange.postings GROUP BY instrument_id, sequence) p
+    USING (instrument_id, sequence)
+WHERE e.kind IS NULL OR coalesce(p.legs, 0) < 2
+) AS broken;
+    WHEN 'assets_sum_to_zero' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Nothing is made or lost: over all accounts, the outside world's too, each asset sums to zero.
+SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
+GROUP BY asset_id HAVING sum(posted) <> 0
+) AS broken;
+    WHEN 'positions_sum_to_zero' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What one client has bought, another has sold.
+SELECT instrument_id, sum(net_quantity) AS off_by FROM exchange.positions
+GROUP BY instrument_id HAVING sum(net_quantity) <> 0
+) AS broken;
+    WHEN 'balances_are_their_postings' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+SELECT client_no, asset_id, instrument_id, b.posted, p.posted AS postings
+FROM exchange.balances b
+FULL JOIN (
+    SELECT client_no, asset_id, instrument_id, sum(amount) AS posted
+    FROM (
+        SELECT client_no, asset_id, instrument_id, amount
+        FROM exchange.postings JOIN exchange.kept_after k USING (instrument_id)
+        WHERE postings.sequence > k.sequence
+        UNION ALL
+        SELECT client_no, asset_id, instrument_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id, instrument_id
+) p USING (client_no, asset_id, instrument_id)
+WHERE b.posted IS DISTINCT FROM p.posted
+) AS broken;
+    WHEN 'positions_are_their_postings' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+SELECT instrument_id, client_no, n.net_quantity, p.posted AS postings
+FROM exchange.positions n
+FULL JOIN (
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence
+        UNION ALL
+        SELECT instrument_id, client_no, asset_id, posted FROM exchange.carried_balances
+    ) u
+    JOIN exchange.instruments i
+        ON i.instrument_id = u.instrument_id AND i.base_asset_id = u.asset_id
+    GROUP BY u.instrument_id, u.client_no
+) p USING (instrument_id, client_no)
+WHERE n.net_quantity IS DISTINCT FROM p.posted
+) AS broken;
+    WHEN 'positions_cost_their_postings' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What the open part cost less what closing has earned is what the client has paid but for fees,
+-- exactly.
+SELECT n.instrument_id, n.client_no, n.total_cost - n.realized_pnl AS cost, -p.posted AS paid
+FROM exchange.positions n
+LEFT JOIN (
+    SELECT u.instrument_id, u.client_no, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.client_no, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.sequence > k.sequence AND p.leg IN (3, 4)
+        UNION ALL
+        SELECT c.instrument_id, c.client_no, c.realized_pnl - c.total_cost
+        FROM exchange.carried_positions c
+    ) u
+    GROUP BY u.instrument_id, u.client_no
+) p USING (instrument_id, client_no)
+WHERE n.total_cost - n.realized_pnl IS DISTINCT FROM -p.posted
+) AS broken;
+    WHEN 'positions_are_their_fills' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- A position is the fold of its client's fills, in sequence.
+SELECT instrument_id, client_no, n.net_quantity, n.total_cost, n.realized_pnl, f.state AS fills
+FROM exchange.positions n
+FULL JOIN (
+    SELECT f.instrument_id, f.client_no, exchange.position_fold(
+               (c.net_quantity, c.total_cost, c.realized_pnl)::exchange.position_state,
+               f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+    FROM (
+        SELECT t.instrument_id, l.client_no, l.quantity, t.price, t.sequence, l.leg
+        FROM exchange.trades t
+        JOIN exchange.kept_after k USING (instrument_id)
+        CROSS JOIN LATERAL (VALUES
+            (1, CASE t.taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END,
+             t.quantity),
+            (2, CASE t.taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END,
+             -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        WHERE t.sequence > k.sequence
+        UNION ALL
+        -- Who has not traded since stays where he was.
+        SELECT instrument_id, client_no, 0, 0, 0, 0 FROM exchange.carried_positions
+    ) f
+    LEFT JOIN exchange.carried_positions c USING (instrument_id, client_no)
+    GROUP BY f.instrument_id, f.client_no
+) f USING (instrument_id, client_no)
+WHERE (n.net_quantity, n.total_cost, n.realized_pnl) IS DISTINCT FROM
+      ((f.state).net_quantity, (f.state).total_cost, (f.state).realized_pnl)
+) AS broken;
+    WHEN 'orders_have_clients' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+SELECT o.instrument_id, o.order_no, o.client_no
+FROM exchange.orders o
+LEFT JOIN exchange.clients c USING (client_no)
+WHERE c.client_no IS NULL
+) AS broken;
+    WHEN 'trades_are_entered' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Every trade has its ledger entry: two legs in each of the instrument's two assets, and two for
+-- each side that pays a fee or is paid one. Every entry of an instrument's book has its trade.
+SELECT instrument_id, sequence, t.maker_fee, t.taker_fee, p.legs, p.maker_fee, p.taker_fee
+FROM exchange.trades t
+FULL JOIN (SELECT * FROM exchange.ledger_entries WHERE instrument_id > 0) e
+    USING (instrument_id, sequence)
+LEFT JOIN (
+    SELECT instrument_id, sequence, count(*) AS legs,
+           coalesce(sum(amount) FILTER (WHERE leg = 6 AND client_no = -2), 0) AS taker_fee,
+           coalesce(sum(amount) FILTER (WHERE leg = 8 AND client_no = -2), 0) AS maker_fee
+    FROM exchange.postings WHERE instrument_id > 0 GROUP BY instrument_id, sequence
+) p USING (instrument_id, sequence)
+WHERE t.price IS NULL OR e.kind IS NULL OR p.maker_fee IS DISTINCT FROM t.maker_fee
+   OR p.taker_fee IS DISTINCT FROM t.taker_fee
+   OR p.legs <> 4 + CASE t.maker_fee WHEN 0 THEN 0 ELSE 2 END
+                  + CASE t.taker_fee WHEN 0 THEN 0 ELSE 2 END
+) AS broken;
+    WHEN 'fees_are_their_trades' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What an instrument's book has posted to the fee account is the sum of its trades' fees.
+SELECT instrument_id, asset_id, p.posted, f.fees
+FROM (
+    SELECT u.instrument_id, u.asset_id, sum(u.amount) AS posted
+    FROM (
+        SELECT p.instrument_id, p.asset_id, p.amount
+        FROM exchange.postings p JOIN exchange.kept_after k USING (instrument_id)
+        WHERE p.client_no = -2 AND p.instrument_id > 0 AND p.sequence > k.sequence
+    ) u GROUP BY u.instrument_id, u.asset_id
+) p
+FULL JOIN (
+    SELECT t.instrument_id, i.quote_asset_id AS asset_id, sum(t.maker_fee + t.taker_fee) AS fees
+    FROM exchange.trades t
+    JOIN exchange.instruments i USING (instrument_id)
+    JOIN exchange.kept_after k USING (instrument_id)
+    WHERE t.sequence > k.sequence
+    GROUP BY t.instrument_id, i.quote_asset_id
+) f USING (instrument_id, asset_id)
+WHERE coalesce(p.posted, 0) <> coalesce(f.fees, 0)
+) AS broken;
+    WHEN 'house_entries_are_entered' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- The house's book is gapless; each entry says who posted it; only trades are in other books.
+SELECT e.sequence, e.kind, h.kind AS signed
+FROM (SELECT * FROM exchange.ledger_entries WHERE instrument_id = 0) e
+FULL JOIN exchange.house_entries h USING (sequence)
+WHERE e.kind IS DISTINCT FROM h.kind OR e.posted_at IS DISTINCT FROM h.posted_at
+UNION ALL
+SELECT b.sequence, NULL, NULL
+FROM exchange.house_book b
+CROSS JOIN (SELECT count(*) AS entries, coalesce(max(sequence), 0) AS last
+            FROM exchange.house_entries) h
+WHERE h.entries <> b.sequence OR h.last <> b.sequence
+) AS broken;
+    WHEN 'settlement_sums_to_zero' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What one party of a settlement gives, another receives.
+SELECT asset_id, sum(posted) AS off_by FROM exchange.balances
+WHERE client_no = -3 GROUP BY asset_id HAVING sum(posted) <> 0
+) AS broken;
+    WHEN 'settlements_follow_on' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Each run begins, in every book, where the one before has ended; each settled client has its entry.
+SELECT b.day, b.instrument_id, b.from_sequence, b.previous
+FROM (
+    SELECT day, instrument_id, from_sequence,
+           coalesce(lag(to_sequence) OVER (PARTITION BY instrument_id ORDER BY day), 0) AS previous
+    FROM exchange.settlement_bounds
+) b WHERE b.from_sequence <> b.previous
+UNION ALL
+SELECT c.day, 0, c.sequence, h.sequence
+FROM exchange.settlement_clients c
+LEFT JOIN exchange.house_entries h ON h.sequence = c.sequence AND h.kind = 'settlement'
+WHERE h.sequence IS NULL
+) AS broken;
+    WHEN 'settlements_are_their_trades' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What settlement has discharged is what trading had moved up to the last run's bounds.
+SELECT client_no, asset_id, sum(amount) AS off_by
+FROM (
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.postings p
+    JOIN exchange.kept_after k USING (instrument_id)
+    JOIN exchange.settlement_bounds b USING (instrument_id)
+    WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+      AND p.instrument_id > 0 AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+    UNION ALL
+    SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    UNION ALL
+    SELECT p.client_no, p.asset_id, p.amount
+    FROM exchange.house_entries h
+    JOIN exchange.postings p ON p.instrument_id = 0 AND p.sequence = h.sequence
+    WHERE h.kind = 'settlement' AND p.client_no <> -3
+) u GROUP BY client_no, asset_id HAVING sum(amount) <> 0
+) AS broken;
+    WHEN 'closing_balances_are_their_postings' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Closing balances of the last run are all postings within its bounds.
+SELECT client_no, asset_id, c.posted, p.posted AS postings
+FROM (SELECT * FROM exchange.closing_balances
+      WHERE day = (SELECT max(day) FROM exchange.settlement_runs)) c
+FULL JOIN (
+    SELECT client_no, asset_id, sum(amount) AS posted
+    FROM (
+        SELECT p.client_no, p.asset_id, p.amount
+        FROM exchange.postings p
+        JOIN exchange.kept_after k USING (instrument_id)
+        JOIN exchange.settlement_bounds b USING (instrument_id)
+        WHERE b.day = (SELECT max(day) FROM exchange.settlement_runs)
+          AND p.sequence > k.sequence AND p.sequence <= b.to_sequence
+        UNION ALL
+        SELECT client_no, asset_id, posted FROM exchange.carried_balances
+    ) u GROUP BY client_no, asset_id
+) p USING (client_no, asset_id)
+WHERE c.posted IS DISTINCT FROM p.posted
+) AS broken;
+    WHEN 'fills_are_their_trades' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What an order has filled, in quantity and in value, is the sum of its trades, of which none is
+-- retired if its order is not.
+SELECT instrument_id, order_no, o.filled_quantity, f.quantity AS traded
+FROM (
+    SELECT o.* FROM exchange.orders o
+    JOIN exchange.kept_after k USING (instrument_id) WHERE o.sequence > k.sequence
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS quantity, sum(quantity * price) AS value
+    FROM (
+        SELECT instrument_id, maker_order_no AS order_no, quantity, price FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, quantity, price FROM exchange.trades
+    ) sides
+    WHERE NOT EXISTS (
+        SELECT FROM exchange.orders old
+        JOIN exchange.kept_after k USING (instrument_id)
+        WHERE k.sequence > 0 AND old.instrument_id = sides.instrument_id
+          AND old.order_no = sides.order_no AND old.sequence <= k.sequence
+    )
+    GROUP BY instrument_id, order_no
+) f USING (instrument_id, order_no)
+WHERE o.filled_quantity IS DISTINCT FROM coalesce(f.quantity, 0)
+   OR o.filled_value IS DISTINCT FROM coalesce(f.value, 0)
+) AS broken;
+    WHEN 'trades_respect_limits' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- Neither side of a trade got a worse price than its order's limit.
+SELECT s.instrument_id, s.sequence, s.price, s.order_no, o.price AS limit_price
+FROM (
+    SELECT instrument_id, sequence, price, maker_order_no AS order_no FROM exchange.trades
+    UNION ALL
+    SELECT instrument_id, sequence, price, taker_order_no FROM exchange.trades
+) s
+JOIN exchange.orders o USING (instrument_id, order_no)
+WHERE (o.side = 'buy' AND s.price > o.price) OR (o.side = 'sell' AND s.price < o.price)
+) AS broken;
+    WHEN 'sequences_are_gapless' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+SELECT s.instrument_id, s.sequence AS stored, k.sequence AS retired, e.events, e.last
+FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
+LEFT JOIN (
+    SELECT instrument_id, count(DISTINCT log.sequence) AS events, count(*) AS rows,
+           min(log.sequence) AS first, max(log.sequence) AS last
+    FROM (
+        SELECT instrument_id, sequence FROM exchange.order_events
+        UNION ALL
+        SELECT instrument_id, sequence FROM exchange.trades
+    ) log
+    JOIN exchange.kept_after k USING (instrument_id) WHERE log.sequence > k.sequence
+    GROUP BY instrument_id
+) e USING (instrument_id)
+WHERE coalesce(e.events, 0) <> s.sequence - k.sequence
+   OR coalesce(e.rows, 0) <> s.sequence - k.sequence
+   OR coalesce(e.last, k.sequence) <> s.sequence
+   OR coalesce(e.first, k.sequence + 1) <> k.sequence + 1
+) AS broken;
+    WHEN 'numbers_are_gapless' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+SELECT s.instrument_id, s.order_no, o.orders, s.trade_no, t.trades
+FROM exchange.shard s
+JOIN exchange.kept_after k USING (instrument_id)
+LEFT JOIN (SELECT instrument_id, count(*) AS orders, max(order_no) AS last
+           FROM exchange.orders GROUP BY instrument_id) o USING (instrument_id)
+LEFT JOIN (SELECT instrument_id, count(DISTINCT t.trade_no) AS trades, max(t.trade_no) AS last
+           FROM exchange.trades t JOIN exchange.kept_after k USING (instrument_id)
+           WHERE t.sequence > k.sequence
+           GROUP BY instrument_id) t USING (instrument_id)
+WHERE coalesce(o.orders, 0) <> s.order_no OR coalesce(o.last, 0) <> s.order_no
+   OR coalesce(t.trades, 0) <> s.trade_no - k.trade_no
+   OR coalesce(t.last, k.trade_no) <> s.trade_no
+) AS broken;
+    WHEN 'resting_orders_are_their_events' THEN
+        RETURN QUERY SELECT to_jsonb(broken)::text FROM (
+-- What remains of each resting order is what its events leave of it, and nothing else rests: the
+-- books, rebuilt from the log.
+SELECT instrument_id, order_no, o.remaining, l.remaining AS logged
+FROM (
+    SELECT instrument_id, order_no, quantity - filled_quantity AS remaining
+    FROM exchange.orders WHERE status IN ('open', 'partially_filled')
+) o
+FULL JOIN (
+    SELECT instrument_id, order_no, sum(quantity) AS remaining
+    FROM (
+        SELECT instrument_id, order_no, kind = 'accepted' AS accepted,
+               CASE kind WHEN 'accepted' THEN quantity ELSE -quantity END AS quantity
+        FROM exchange.order_events WHERE kind <> 'rejected'
+        UNION ALL
+        SELECT instrument_id, maker_order_no, false, -quantity FROM exchange.trades
+        UNION ALL
+        SELECT instrument_id, taker_order_no, false, -quantity FROM exchange.trades
+    ) log
+    GROUP BY instrument_id, order_no
+    -- The beginning of an order may be retired; nothing that is retired still rests.
+    HAVING sum(quantity) <> 0 AND bool_or(accepted)
+) l USING (instrument_id, order_no)
+WHERE o.remaining IS DISTINCT FROM l.remaining
+) AS broken;
+    ELSE
+        RAISE EXCEPTION 'there is no invariant % (entries_balance, entries_have_postings, assets_sum_to_zero, positions_sum_to_zero,
+balances_are_their_postings, positions_are_their_postings,
+positions_cost_their_postings, positions_are_their_fills, orders_have_clients,
+trades_are_entered, fees_are_their_trades, house_entries_are_entered,
+settlement_sums_to_zero, settlements_follow_on, settlements_are_their_trades,
+closing_balances_are_their_postings, fills_are_their_trades, trades_respect_limits,
+sequences_are_gapless, numbers_are_gapless, resting_orders_are_their_events)', p_invariant USING ERRCODE = 'EX005';
+    END CASE;
+END
+$$;
+
+
+ALTER FUNCTION exchange.check_invariant(p_invariant text) OWNER TO exchange_owner;
+
+--
 -- Name: check_postings_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2583,6 +2979,42 @@ $$;
 
 
 ALTER FUNCTION exchange.check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: claim_run_v1(text, text, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.claim_run_v1(p_job text, p_subject text, p_owner text, p_lease_ms integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_due_at timestamptz;
+    v_now timestamptz;
+    v_run_id bigint;
+BEGIN
+    SELECT d.due_at INTO v_due_at FROM job_due d
+    WHERE d.job = p_job AND d.subject = p_subject FOR UPDATE;
+    v_now := clock_timestamp();
+    IF NOT FOUND OR v_due_at > v_now THEN
+        RETURN NULL;
+    END IF;
+    UPDATE job_runs r SET outcome = 'lost', finished_at = v_now
+    WHERE r.job = p_job AND r.subject = p_subject AND r.outcome = 'running'
+      AND r.lease_until <= v_now;
+    IF EXISTS (SELECT FROM job_runs r
+               WHERE r.job = p_job AND r.subject = p_subject AND r.outcome = 'running') THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO job_runs (job, subject, owner, started_at, lease_until)
+    VALUES (p_job, p_subject, p_owner, v_now, v_now + p_lease_ms * interval '1 millisecond')
+    RETURNING run_id INTO v_run_id;
+    RETURN v_run_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.claim_run_v1(p_job text, p_subject text, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: client_movements_v1(bigint, exchange.book_window[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -2885,6 +3317,31 @@ $$;
 ALTER FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
 
 --
+-- Name: compare_depth_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) RETURNS TABLE(side text, price numeric, stored numeric, published numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(b.side::text, p.side), trim_scale(coalesce(b.price, p.price)),
+           trim_scale(b.quantity), trim_scale(p.quantity)
+    FROM book_at_v1(p_instrument_id, p_sequence) b
+    FULL JOIN (
+        SELECT 'buy', u.price * 0.00000001, u.quantity * 0.00000001
+        FROM unnest(p_bid_prices, p_bid_quantities) AS u(price, quantity)
+        UNION ALL
+        SELECT 'sell', u.price * 0.00000001, u.quantity * 0.00000001
+        FROM unnest(p_ask_prices, p_ask_quantities) AS u(price, quantity)
+    ) p(side, price, quantity) ON p.side = b.side::text AND p.price = b.price
+    WHERE b.quantity IS DISTINCT FROM p.quantity
+    ORDER BY 1, 2
+$$;
+
+
+ALTER FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
+
+--
 -- Name: detach_statements_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2959,6 +3416,24 @@ $$;
 
 
 ALTER FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer) OWNER TO exchange_owner;
+
+--
+-- Name: end_mirror_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE mirror_offsets SET owner = NULL
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch;
+    RETURN FOUND;
+END
+$$;
+
+
+ALTER FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
 
 --
 -- Name: engine_parts_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3122,6 +3597,89 @@ $$;
 
 
 ALTER FUNCTION exchange.find_instrument_v1(p_instrument text) OWNER TO exchange_owner;
+
+--
+-- Name: finish_run_v1(bigint, text, bigint, bigint, text, integer, integer, integer, integer, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_due job_due%ROWTYPE;
+    v_run job_runs%ROWTYPE;
+    v_now timestamptz;
+    v_next timestamptz;
+    v_retry timestamptz;
+BEGIN
+    SELECT d.* INTO v_due FROM job_due d
+    JOIN job_runs r ON r.job = d.job AND r.subject = d.subject
+    WHERE r.run_id = p_run_id FOR UPDATE OF d;
+    v_now := clock_timestamp();
+    UPDATE job_runs
+    SET outcome = p_outcome, finished_at = v_now, done = p_done, total = p_total, detail = p_detail
+    WHERE run_id = p_run_id AND outcome = 'running'
+    RETURNING * INTO v_run;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- From its start on, so that a period stays one however long a run takes.
+    v_next := greatest(next_due_v1(v_due.every_ms, v_due.daily_at, v_run.started_at), v_now);
+    v_due.failures := CASE p_outcome
+        WHEN 'failed' THEN v_due.failures + 1 WHEN 'stopped' THEN v_due.failures ELSE 0 END;
+    v_retry := v_now + interval '1 millisecond'
+        * least(p_delay_max_ms, p_delay_ms * 2 ^ least(v_due.failures - 1, 30));
+    UPDATE job_due d
+    SET due_at = CASE
+            WHEN d.due_at > v_run.started_at OR p_outcome = 'stopped' THEN d.due_at
+            WHEN p_outcome = 'failed' AND v_due.failures <= p_retries_max THEN v_retry
+            WHEN p_outcome = 'failed' THEN greatest(v_next, v_retry)
+            WHEN p_again_ms IS NOT NULL THEN v_now + p_again_ms * interval '1 millisecond'
+            ELSE v_next
+        END,
+        hinted_until = CASE WHEN p_again_ms IS NULL THEN '-infinity'
+            ELSE v_now + (p_again_ms + p_hint_ms) * interval '1 millisecond' END,
+        failures = v_due.failures
+    WHERE d.job = v_run.job AND d.subject = v_run.subject
+    RETURNING d.due_at INTO v_next;
+    DELETE FROM job_runs r
+    WHERE r.job = v_run.job AND r.subject = v_run.subject AND r.run_id <= (
+        SELECT o.run_id FROM job_runs o
+        WHERE o.job = v_run.job AND o.subject = v_run.subject
+        ORDER BY o.run_id DESC OFFSET p_runs_kept LIMIT 1);
+    RETURN v_next;
+END
+$$;
+
+
+ALTER FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) OWNER TO exchange_owner;
+
+--
+-- Name: forget_mirror_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.forget_mirror_v1(p_instrument text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_offset mirror_offsets%ROWTYPE;
+BEGIN
+    SELECT m.* INTO v_offset
+    FROM mirror_offsets m JOIN instruments i USING (instrument_id)
+    WHERE i.instrument = p_instrument FOR UPDATE OF m;
+    IF v_offset.owner IS NOT NULL AND v_offset.lease_until > clock_timestamp() THEN
+        RAISE EXCEPTION 'a mirror of % is at work: stop it first', p_instrument
+            USING ERRCODE = 'EX012';
+    END IF;
+    DELETE FROM mirror_offsets WHERE instrument_id = v_offset.instrument_id;
+    RETURN FOUND;
+END
+$$;
+
+
+ALTER FUNCTION exchange.forget_mirror_v1(p_instrument text) OWNER TO exchange_owner;
 
 --
 -- Name: free_shards_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3483,6 +4041,35 @@ $$;
 ALTER FUNCTION exchange.guard_table_v1(p_table text, p_whole text) OWNER TO exchange_owner;
 
 --
+-- Name: hint_due_v1(text[], integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) RETURNS TABLE(job text, subject text)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    WITH taken AS (
+        SELECT d.job, d.subject FROM job_due d
+        WHERE d.job = ANY (p_jobs)
+          AND d.due_at <= clock_timestamp() AND d.hinted_until <= clock_timestamp()
+          AND NOT EXISTS (
+              SELECT FROM job_runs r
+              WHERE r.job = d.job AND r.subject = d.subject
+                AND r.outcome = 'running' AND r.lease_until > clock_timestamp())
+        ORDER BY d.due_at
+        LIMIT p_limit
+        FOR UPDATE OF d SKIP LOCKED
+    )
+    UPDATE job_due d
+    SET hinted_until = clock_timestamp() + p_hint_ms * interval '1 millisecond'
+    FROM taken t WHERE d.job = t.job AND d.subject = t.subject
+    RETURNING d.job, d.subject
+$$;
+
+
+ALTER FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3571,6 +4158,22 @@ $$;
 ALTER FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: list_dead_letters_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_dead_letters_v1(p_limit integer) RETURNS TABLE(instrument text, stream_id text, created_at timestamp with time zone, error text, payload bytea, redriven_at timestamp with time zone, redriven_by text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, d.stream_id, d.created_at, d.error, d.payload, d.redriven_at, d.redriven_by
+    FROM dead_letters d JOIN instruments i USING (instrument_id)
+    ORDER BY d.created_at DESC, i.instrument, d.stream_id LIMIT p_limit
+$$;
+
+
+ALTER FUNCTION exchange.list_dead_letters_v1(p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: list_engine_snapshots_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3624,6 +4227,50 @@ $$;
 
 
 ALTER FUNCTION exchange.list_instruments() OWNER TO exchange_owner;
+
+--
+-- Name: list_jobs_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_jobs_v1() RETURNS TABLE(job text, subject text, every_ms integer, daily_at time without time zone, due_at timestamp with time zone, failures integer, run_id bigint, started_at timestamp with time zone, seconds numeric, outcome text, done bigint, total bigint, detail text, owner text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT d.job, d.subject, d.every_ms, d.daily_at, d.due_at, d.failures, r.run_id, r.started_at,
+           round(extract(epoch FROM
+               coalesce(r.finished_at, clock_timestamp()) - r.started_at)::numeric, 1),
+           CASE WHEN r.outcome = 'running' AND r.lease_until <= clock_timestamp() THEN 'lost'
+                ELSE r.outcome END,
+           r.done, r.total, r.detail, r.owner
+    FROM job_due d
+    LEFT JOIN LATERAL (
+        SELECT o.* FROM job_runs o WHERE o.job = d.job AND o.subject = d.subject
+        ORDER BY o.run_id DESC LIMIT 1
+    ) r ON true
+    ORDER BY d.job, d.subject
+$$;
+
+
+ALTER FUNCTION exchange.list_jobs_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_matchers_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_matchers_v1() RETURNS TABLE(owner text, instruments integer, alive_left_ms integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT m.owner,
+           (SELECT count(*)::integer FROM shard s
+            WHERE s.owner = m.owner AND s.lease_until > clock_timestamp()),
+           (1000 * extract(epoch FROM m.alive_until - clock_timestamp()))::integer
+    FROM matchers m WHERE m.alive_until > clock_timestamp()
+    ORDER BY m.owner
+$$;
+
+
+ALTER FUNCTION exchange.list_matchers_v1() OWNER TO exchange_owner;
 
 --
 -- Name: list_orders_v1(text, text, text[], bigint, integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3689,6 +4336,27 @@ $$;
 ALTER FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: list_overdue_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_overdue_v1() RETURNS TABLE(job text, overdue_seconds double precision, running bigint, failures integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT d.job,
+           coalesce(max(extract(epoch FROM clock_timestamp() - d.due_at)) FILTER (
+               WHERE r.run_id IS NULL AND d.due_at < clock_timestamp()), 0)::double precision,
+           count(r.run_id), max(d.failures)
+    FROM job_due d
+    LEFT JOIN job_runs r ON r.job = d.job AND r.subject = d.subject
+        AND r.outcome = 'running' AND r.lease_until > clock_timestamp()
+    GROUP BY d.job ORDER BY d.job
+$$;
+
+
+ALTER FUNCTION exchange.list_overdue_v1() OWNER TO exchange_owner;
+
+--
 -- Name: list_partitions_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3732,6 +4400,46 @@ $$;
 
 
 ALTER FUNCTION exchange.list_segments_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_shards_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_shards_v1() RETURNS TABLE(instrument text, owner text, epoch bigint, lease_left_ms integer, last_stream_id text, sequence bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, s.owner, s.epoch,
+           CASE WHEN s.owner IS NOT NULL THEN
+               (1000 * extract(epoch FROM s.lease_until - clock_timestamp()))::integer END,
+           s.last_stream_id, s.sequence
+    FROM shard s JOIN instruments i USING (instrument_id)
+    ORDER BY s.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.list_shards_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_statement_days_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_statement_days_v1() RETURNS TABLE(day date, clients bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT r.day, (SELECT count(DISTINCT c.client_no) FROM closing_balances c
+                   WHERE c.day = r.day AND c.client_no > 0)
+    FROM settlement_runs r
+    WHERE NOT EXISTS (
+        SELECT FROM settlement_bounds b JOIN kept_after k USING (instrument_id)
+        WHERE b.day = r.day AND b.instrument_id > 0
+          AND b.to_sequence > b.from_sequence AND b.from_sequence < k.sequence)
+    ORDER BY r.day
+$$;
+
+
+ALTER FUNCTION exchange.list_statement_days_v1() OWNER TO exchange_owner;
 
 --
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3822,6 +4530,37 @@ $$;
 
 
 ALTER FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) OWNER TO exchange_owner;
+
+--
+-- Name: make_due_v1(text, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) RETURNS TABLE(subject text, last_run_id bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    UPDATE job_due d
+    SET due_at = clock_timestamp(),
+        hinted_until = clock_timestamp() + p_hint_ms * interval '1 millisecond'
+    WHERE d.job = p_job AND (p_subject IS NULL OR d.subject = p_subject)
+    RETURNING d.subject, coalesce((SELECT max(r.run_id) FROM job_runs r
+                                   WHERE r.job = d.job AND r.subject = d.subject), 0);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no job %; there are: %',
+            trim(concat_ws(' ', p_job, p_subject)),
+            coalesce((SELECT string_agg(trim(concat_ws(' ', d.job, d.subject)), ', '
+                                        ORDER BY d.job, d.subject) FROM job_due d),
+                     'none yet, a clock makes them')
+            USING ERRCODE = 'EX005';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: make_partitions_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3950,6 +4689,47 @@ $$;
 ALTER FUNCTION exchange.mark_price_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
+-- Name: mirror_lags_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mirror_lags_v1() RETURNS TABLE(instrument text, mirrored_sequence bigint, sequence bigint, events bigint, seconds numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT i.instrument, m.sequence, s.sequence, s.sequence - l.mirrored,
+           coalesce(greatest(0, extract(epoch FROM clock_timestamp() - coalesce(
+               (SELECT e.happened_at FROM order_events e
+                WHERE e.instrument_id = s.instrument_id AND e.sequence = l.mirrored + 1),
+               (SELECT t.traded_at FROM trades t
+                WHERE t.instrument_id = s.instrument_id AND t.sequence = l.mirrored + 1)))), 0)
+    FROM shard s
+    JOIN instruments i USING (instrument_id)
+    JOIN kept_after k USING (instrument_id)
+    LEFT JOIN mirror_offsets m USING (instrument_id)
+    CROSS JOIN LATERAL (SELECT coalesce(m.sequence, k.sequence) AS mirrored) l
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.mirror_lags_v1() OWNER TO exchange_owner;
+
+--
+-- Name: mirrored_totals_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.mirrored_totals_v1() RETURNS TABLE(events numeric, trades numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(sum(sequence - from_sequence), 0), coalesce(sum(trade_no - from_trade_no), 0)
+    FROM mirror_offsets
+$$;
+
+
+ALTER FUNCTION exchange.mirrored_totals_v1() OWNER TO exchange_owner;
+
+--
 -- Name: nearest_closing_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3968,6 +4748,25 @@ $$;
 
 
 ALTER FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: next_due_v1(integer, time without time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT CASE
+        WHEN p_every_ms IS NOT NULL THEN p_after + p_every_ms * interval '1 millisecond'
+        WHEN d.today > p_after THEN d.today
+        ELSE d.today + interval '24 hours'
+    END
+    FROM (SELECT ((p_after AT TIME ZONE 'UTC')::date + p_daily_at) AT TIME ZONE 'UTC' AS today) d
+$$;
+
+
+ALTER FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) OWNER TO exchange_owner;
 
 --
 -- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4240,6 +5039,164 @@ $$;
 ALTER FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: read_mirror_events_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) RETURNS TABLE(sequence bigint, kind text, order_no bigint, side text, type text, price_ticks numeric, quantity_lots numeric, time_us bigint, reason text, trade_no bigint, maker_order_no bigint, maker_fee numeric, taker_fee numeric, maker_segment text, taker_segment text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_last bigint := (SELECT s.sequence FROM shard s WHERE s.instrument_id = p_instrument_id);
+    v_to bigint := least(v_last, p_after + p_limit);
+    v_next record;
+BEGIN
+    IF v_to < v_last THEN
+        -- Trades always follow their taker's accepted event, and a market order never rests, so what
+        -- cancels it follows, too.
+        SELECT e.sequence, e.kind, e.type INTO v_next FROM order_events e
+        WHERE e.instrument_id = p_instrument_id AND e.sequence > v_to
+        ORDER BY e.sequence LIMIT 1;
+        v_to := CASE WHEN v_next.kind = 'cancelled' AND v_next.type = 'market' THEN v_next.sequence
+                     ELSE coalesce(v_next.sequence - 1, v_last) END;
+    END IF;
+    RETURN QUERY
+    SELECT e.sequence, e.kind::text, e.order_no, e.side::text, e.type::text,
+           coalesce(trunc(e.price * 100000000), 0), trunc(e.quantity * 100000000),
+           to_us(e.happened_at), coalesce(e.reason, ''),
+           NULL::bigint, NULL::bigint, NULL::numeric, NULL::numeric, NULL::text, NULL::text
+    FROM order_events e
+    WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after AND e.sequence <= v_to
+    UNION ALL
+    SELECT t.sequence, 'trade', t.taker_order_no, t.taker_side::text, NULL,
+           trunc(t.price * 100000000), trunc(t.quantity * 100000000), to_us(t.traded_at), '',
+           t.trade_no, t.maker_order_no, trunc(t.maker_fee * 10000000000000000),
+           trunc(t.taker_fee * 10000000000000000), m.segment, k.segment
+    FROM trades t
+    JOIN client_segments m ON m.segment_id = t.maker_segment_id
+    JOIN client_segments k ON k.segment_id = t.taker_segment_id
+    WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= v_to
+    ORDER BY 1;
+END
+$$;
+
+
+ALTER FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: read_mirror_orders_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) RETURNS TABLE(order_no bigint, order_id text, client_id text, side text, type text, price_ticks numeric, quantity_lots numeric, filled_lots numeric, filled_value numeric, idempotency_key text, created_us bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_cut bigint := coalesce(
+        (SELECT e.sequence FROM order_events e
+         WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after
+         ORDER BY e.sequence LIMIT 1), p_to + 1);
+BEGIN
+    RETURN QUERY
+    SELECT o.order_no, o.order_id, c.client_id, o.side::text, o.type::text,
+           coalesce(trunc(o.price * 100000000), 0), trunc(o.quantity * 100000000),
+           -- An order that did not exist yet had no fills.
+           CASE WHEN o.sequence > p_after THEN 0
+                ELSE trunc((o.filled_quantity - f.quantity) * 100000000) END,
+           CASE WHEN o.sequence > p_after THEN 0
+                ELSE trunc((o.filled_value - f.value) * 10000000000000000) END,
+           coalesce(o.idempotency_key, ''), to_us(o.created_at)
+    FROM (
+        SELECT e.order_no FROM order_events e
+        WHERE e.instrument_id = p_instrument_id AND e.sequence > p_after AND e.sequence <= p_to
+        UNION
+        SELECT unnest(ARRAY[t.maker_order_no, t.taker_order_no]) FROM trades t
+        WHERE t.instrument_id = p_instrument_id AND t.sequence > p_after AND t.sequence <= p_to
+    ) touched
+    JOIN orders o ON o.instrument_id = p_instrument_id AND o.order_no = touched.order_no
+    JOIN clients c ON c.client_no = o.client_no
+    LEFT JOIN LATERAL (
+        SELECT coalesce(sum(t.quantity), 0) AS quantity,
+               coalesce(sum(t.price * t.quantity), 0) AS value
+        FROM (
+            SELECT t.price, t.quantity FROM trades t
+            WHERE t.instrument_id = p_instrument_id AND t.maker_order_no = touched.order_no
+              AND t.sequence > p_after AND o.sequence <= p_after
+            UNION ALL
+            SELECT t.price, t.quantity FROM trades t
+            WHERE t.instrument_id = p_instrument_id AND t.taker_order_no = touched.order_no
+              AND t.sequence > p_after AND t.sequence < v_cut AND o.sequence <= p_after
+        ) t
+    ) f ON true;
+END
+$$;
+
+
+ALTER FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) OWNER TO exchange_owner;
+
+--
+-- Name: read_state_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.read_state_v1(p_instrument_id integer) RETURNS TABLE(sequence bigint, order_no bigint, trade_no bigint, order_nos bigint[], buys boolean[], price_ticks numeric[], remaining_lots numeric[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT s.sequence, s.order_no, s.trade_no, r.*
+    FROM shard s
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(o.order_no), '{}'), coalesce(array_agg(o.side = 'buy'), '{}'),
+               coalesce(array_agg(trunc(o.price * 100000000)), '{}'),
+               coalesce(array_agg(trunc((o.quantity - o.filled_quantity) * 100000000)), '{}')
+        FROM orders o
+        WHERE o.instrument_id = s.instrument_id AND o.status IN ('open', 'partially_filled')
+    ) r
+    WHERE s.instrument_id = p_instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.read_state_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: redrive_dead_letter_v1(text, text, text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.redrive_dead_letter_v1(p_instrument text, p_stream_id text, p_actor text, p_again boolean) RETURNS bytea
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_letter dead_letters%ROWTYPE;
+BEGIN
+    SELECT d.* INTO v_letter FROM dead_letters d JOIN instruments i USING (instrument_id)
+    WHERE i.instrument = p_instrument AND d.stream_id = p_stream_id FOR UPDATE OF d;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no dead letter %/%', p_instrument, p_stream_id
+            USING ERRCODE = 'EX005';
+    ELSIF v_letter.redriven_at IS NOT NULL AND NOT p_again THEN
+        RAISE EXCEPTION 'dead letter %/% was sent again at % by %', p_instrument, p_stream_id,
+            v_letter.redriven_at, v_letter.redriven_by USING ERRCODE = 'EX005';
+    END IF;
+    UPDATE dead_letters SET redriven_at = clock_timestamp(), redriven_by = p_actor
+    WHERE instrument_id = v_letter.instrument_id AND stream_id = v_letter.stream_id;
+    RETURN v_letter.payload;
+END
+$$;
+
+
+ALTER FUNCTION exchange.redrive_dead_letter_v1(p_instrument text, p_stream_id text, p_actor text, p_again boolean) OWNER TO exchange_owner;
+
+--
 -- Name: refuse_change_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4255,6 +5212,40 @@ $$;
 
 
 ALTER FUNCTION exchange.refuse_change_v1() OWNER TO exchange_owner;
+
+--
+-- Name: register_jobs_v1(text[], boolean[], integer[], time without time zone[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.register_jobs_v1(p_jobs text[], p_per_instrument boolean[], p_every_ms integer[], p_daily_at time without time zone[]) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    WITH wanted AS (
+        SELECT u.job, coalesce(i.instrument, '') AS subject, u.every_ms, u.daily_at
+        FROM unnest(p_jobs, p_per_instrument, p_every_ms, p_daily_at)
+            AS u(job, per_instrument, every_ms, daily_at)
+        LEFT JOIN instruments i ON u.per_instrument
+        WHERE i.instrument IS NOT NULL OR NOT u.per_instrument
+    ), changed AS (
+        INSERT INTO job_due AS d (job, subject, every_ms, daily_at, due_at)
+        SELECT w.job, w.subject, w.every_ms, w.daily_at, clock_timestamp()
+        FROM wanted w
+        LEFT JOIN job_due known USING (job, subject)
+        -- So that there is nothing to lock when there is nothing to do, which is nearly always.
+        WHERE (known.every_ms, known.daily_at) IS DISTINCT FROM (w.every_ms, w.daily_at)
+        ORDER BY w.job, w.subject
+        ON CONFLICT (job, subject) DO UPDATE
+        SET every_ms = excluded.every_ms, daily_at = excluded.daily_at,
+            due_at = least(d.due_at, next_due_v1(
+                excluded.every_ms, excluded.daily_at, clock_timestamp()))
+        RETURNING 1
+    )
+    SELECT count(*) FROM changed
+$$;
+
+
+ALTER FUNCTION exchange.register_jobs_v1(p_jobs text[], p_per_instrument boolean[], p_every_ms integer[], p_daily_at time without time zone[]) OWNER TO exchange_owner;
 
 --
 -- Name: release_lease_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4273,6 +5264,28 @@ $$;
 
 
 ALTER FUNCTION exchange.release_lease_v1(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
+
+--
+-- Name: release_lease_v2(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE shard SET owner = NULL, lease_until = '-infinity'
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_notify('exchange_free', p_instrument_id::text);
+    RETURN true;
+END
+$$;
+
+
+ALTER FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
 
 --
 -- Name: renew_lease_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4294,10 +5307,293 @@ $$;
 ALTER FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
--- Name: retire_range_v1(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+-- Name: renew_run_v1(bigint, integer, bigint, bigint, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
-CREATE FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
+CREATE FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE job_runs
+    SET lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+        done = p_done, total = p_total, detail = p_detail
+    WHERE run_id = p_run_id AND outcome = 'running';
+    RETURN FOUND;
+END
+$$;
+
+
+ALTER FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) OWNER TO exchange_owner;
+
+--
+-- Name: report_matcher_v1(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) RETURNS TABLE(matchers integer, place integer, instruments integer, free integer[], next_free_ms integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner IN (
+        SELECT m.owner FROM matchers m
+        WHERE m.alive_until < clock_timestamp() - interval '1 minute'
+        FOR UPDATE SKIP LOCKED);
+    INSERT INTO matchers AS m (owner, alive_until)
+    VALUES (p_owner, clock_timestamp() + p_alive_ms * interval '1 millisecond')
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until;
+    SELECT m.matchers, m.place, s.instruments, s.free, s.next_free_ms
+    FROM (
+        SELECT count(*)::integer AS matchers,
+               count(*) FILTER (WHERE owner < p_owner)::integer AS place
+        FROM matchers WHERE alive_until > clock_timestamp()
+    ) m
+    CROSS JOIN (
+        SELECT count(*)::integer AS instruments,
+               coalesce(array_agg(instrument_id ORDER BY instrument_id)
+                        FILTER (WHERE owner IS NULL OR lease_until < clock_timestamp()), '{}')
+                   AS free,
+               ceil(1000 * extract(epoch FROM min(lease_until - clock_timestamp())
+                   FILTER (WHERE owner <> p_owner AND lease_until > clock_timestamp())))::integer
+                   AS next_free_ms
+        FROM shard
+    ) s
+$$;
+
+
+ALTER FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: restore_batch_v1(integer, bigint, integer, jsonb, jsonb, jsonb); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_shard shard%ROWTYPE;
+    v_instrument instruments%ROWTYPE;
+    v_events bigint := jsonb_array_length(p_events) + jsonb_array_length(p_trades);
+    v_sequences bigint;
+    v_first bigint;
+    v_last bigint;
+    v_last_us bigint;
+BEGIN
+    SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
+    IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'fenced: epoch % has passed to epoch %', p_epoch, v_shard.epoch
+            USING ERRCODE = 'EX001';
+    END IF;
+    SELECT * INTO STRICT v_instrument FROM instruments WHERE instrument_id = p_instrument_id;
+    SELECT count(DISTINCT e.sequence), min(e.sequence), max(e.sequence), max(e.time_us)
+    INTO v_sequences, v_first, v_last, v_last_us
+    FROM jsonb_to_recordset(p_events || p_trades) AS e(sequence bigint, time_us bigint);
+    IF v_sequences <> v_events OR v_first <> v_shard.sequence + 1
+       OR v_last <> v_shard.sequence + v_events THEN
+        RAISE EXCEPTION 'sequences % to % do not follow on %', v_first, v_last, v_shard.sequence
+            USING ERRCODE = 'EX003';
+    END IF;
+    PERFORM make_ranges_v1(p_instrument_id, v_last);
+
+    PERFORM ensure_clients_v1(array_agg(DISTINCT o.client_id))
+    FROM jsonb_to_recordset(p_orders) AS o(client_id text) HAVING count(*) > 0;
+    INSERT INTO client_segments (segment)
+    SELECT DISTINCT s.segment
+    FROM jsonb_to_recordset(p_trades) AS t(maker_segment text, taker_segment text)
+    CROSS JOIN LATERAL (VALUES (t.maker_segment), (t.taker_segment)) AS s(segment)
+    ON CONFLICT DO NOTHING;
+
+    INSERT INTO orders AS o (
+        instrument_id, order_no, order_id, client_no, side, type, price, quantity, filled_quantity,
+        filled_value, status, status_reason, idempotency_key, sequence, created_at, updated_at)
+    SELECT p_instrument_id, n.order_no, n.order_id, c.client_no, n.side, n.type, n.price,
+           n.quantity, n.filled_quantity, n.filled_value, n.status, n.status_reason,
+           n.idempotency_key, coalesce(e.sequence, 0), from_us(n.created_us), from_us(n.updated_us)
+    FROM jsonb_to_recordset(p_orders) AS n(
+        order_no bigint, order_id text, client_id text, side side, type order_type, price numeric,
+        quantity numeric, filled_quantity numeric, filled_value numeric, status order_status,
+        status_reason text, idempotency_key text, created_us bigint, updated_us bigint)
+    JOIN clients c USING (client_id)
+    LEFT JOIN jsonb_to_recordset(p_events) AS e(sequence bigint, kind text, order_no bigint)
+        ON e.order_no = n.order_no AND e.kind IN ('accepted', 'rejected')
+    ON CONFLICT (instrument_id, order_no) DO UPDATE
+    SET filled_quantity = excluded.filled_quantity, filled_value = excluded.filled_value,
+        status = excluded.status, status_reason = excluded.status_reason,
+        updated_at = excluded.updated_at;
+
+    INSERT INTO order_events (instrument_id, sequence, kind, order_no, side, type, price, quantity,
+                              reason, happened_at)
+    SELECT p_instrument_id, e.sequence, e.kind, e.order_no, e.side, e.type, e.price, e.quantity,
+           e.reason, from_us(e.time_us)
+    FROM jsonb_to_recordset(p_events) AS e(
+        sequence bigint, kind event_kind, order_no bigint, side side, type order_type,
+        price numeric, quantity numeric, reason text, time_us bigint);
+
+    WITH traded AS (
+        INSERT INTO trades (instrument_id, sequence, trade_no, price, quantity, taker_side,
+                            maker_order_no, taker_order_no, maker_client_no, taker_client_no,
+                            traded_at, maker_fee, taker_fee, maker_segment_id, taker_segment_id)
+        SELECT p_instrument_id, t.sequence, t.trade_no, t.price, t.quantity, t.taker_side,
+               t.maker_order_no, t.taker_order_no, m.client_no, k.client_no, from_us(t.time_us),
+               t.maker_fee, t.taker_fee, ms.segment_id, ks.segment_id
+        FROM jsonb_to_recordset(p_trades) AS t(
+            sequence bigint, trade_no bigint, price numeric, quantity numeric, taker_side side,
+            maker_order_no bigint, taker_order_no bigint, maker_client_id text,
+            taker_client_id text, time_us bigint, maker_fee numeric, taker_fee numeric,
+            maker_segment text, taker_segment text)
+        LEFT JOIN clients m ON m.client_id = t.maker_client_id
+        LEFT JOIN clients k ON k.client_id = t.taker_client_id
+        JOIN client_segments ms ON ms.segment = t.maker_segment
+        JOIN client_segments ks ON ks.segment = t.taker_segment
+        RETURNING *,
+            CASE taker_side WHEN 'buy' THEN taker_client_no ELSE maker_client_no END AS buyer,
+            CASE taker_side WHEN 'buy' THEN maker_client_no ELSE taker_client_no END AS seller
+    ), entered AS (
+        INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+        SELECT p_instrument_id, sequence, 'trade', traded_at FROM traded
+    ), posted AS (
+        INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+        SELECT p_instrument_id, t.sequence, l.leg, l.client_no, l.asset_id, l.amount
+        FROM traded t
+        CROSS JOIN LATERAL (VALUES
+            (1, t.buyer, v_instrument.base_asset_id, t.quantity),
+            (2, t.seller, v_instrument.base_asset_id, -t.quantity),
+            (3, t.seller, v_instrument.quote_asset_id, t.price * t.quantity),
+            (4, t.buyer, v_instrument.quote_asset_id, -(t.price * t.quantity)),
+            (5, t.taker_client_no, v_instrument.quote_asset_id, -t.taker_fee),
+            (6, -2, v_instrument.quote_asset_id, t.taker_fee),
+            (7, t.maker_client_no, v_instrument.quote_asset_id, -t.maker_fee),
+            (8, -2, v_instrument.quote_asset_id, t.maker_fee)
+        ) AS l(leg, client_no, asset_id, amount)
+        WHERE l.amount <> 0
+        RETURNING client_no, asset_id, amount
+    ), balanced AS (
+        INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+        SELECT client_no, asset_id, p_instrument_id, sum(amount)
+        FROM posted GROUP BY client_no, asset_id
+        ON CONFLICT (client_no, asset_id, instrument_id)
+            DO UPDATE SET posted = b.posted + excluded.posted
+    )
+    INSERT INTO positions (instrument_id, client_no, net_quantity, total_cost, realized_pnl,
+                           updated_at)
+    SELECT p_instrument_id, f.client_no, (f.state).net_quantity, (f.state).total_cost,
+           (f.state).realized_pnl, f.updated_at
+    FROM (
+        SELECT l.client_no, max(t.traded_at) AS updated_at,
+               position_fold((p.net_quantity, p.total_cost, p.realized_pnl)::position_state,
+                             l.quantity, t.price ORDER BY t.sequence, l.leg) AS state
+        FROM traded t
+        CROSS JOIN LATERAL (VALUES
+            (1, t.buyer, t.quantity), (2, t.seller, -t.quantity)
+        ) AS l(leg, client_no, quantity)
+        LEFT JOIN positions p
+            ON p.instrument_id = p_instrument_id AND p.client_no = l.client_no
+        GROUP BY l.client_no
+    ) f
+    ON CONFLICT (instrument_id, client_no)
+        DO UPDATE SET net_quantity = excluded.net_quantity, total_cost = excluded.total_cost,
+                      realized_pnl = excluded.realized_pnl, updated_at = excluded.updated_at;
+
+    UPDATE shard s
+    SET sequence = v_last,
+        order_no = greatest(s.order_no, (SELECT max(o.order_no)
+            FROM jsonb_to_recordset(p_orders) AS o(order_no bigint))),
+        trade_no = s.trade_no + jsonb_array_length(p_trades),
+        last_time_us = greatest(s.last_time_us, v_last_us),
+        last_stream_id = greatest(
+            split_part(s.last_stream_id, '-', 1)::bigint + 1,
+            to_us(clock_timestamp()) / 1000) || '-0',
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE s.instrument_id = p_instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) OWNER TO exchange_owner;
+
+--
+-- Name: restore_instrument_v1(text, text, text, numeric, numeric, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) RETURNS TABLE(instrument_id integer, epoch bigint, sequence bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_instrument_id integer := (SELECT i.instrument_id FROM instruments i
+                                WHERE i.instrument = p_instrument);
+BEGIN
+    IF v_instrument_id IS NULL THEN
+        v_instrument_id := add_instrument_v2(p_instrument, p_base, p_quote, p_tick, p_lot);
+    ELSIF NOT EXISTS (
+        SELECT FROM instruments i
+        JOIN assets b ON b.asset_id = i.base_asset_id
+        JOIN assets q ON q.asset_id = i.quote_asset_id
+        WHERE i.instrument_id = v_instrument_id AND b.asset = p_base AND q.asset = p_quote) THEN
+        RAISE EXCEPTION '% is of other assets here', p_instrument USING ERRCODE = 'EX013';
+    ELSE
+        PERFORM set_instrument_sizes(p_instrument, p_tick, p_lot);
+    END IF;
+    RETURN QUERY
+    SELECT v_instrument_id, a.epoch, a.sequence
+    FROM acquire_shard_v1(v_instrument_id, p_owner, p_lease_ms) a;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a matcher holds %: stop it first', p_instrument USING ERRCODE = 'EX013';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: resume_mirror_v1(integer, bigint, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    INSERT INTO mirror_offsets (instrument_id, sequence, trade_no, from_sequence, from_trade_no)
+    SELECT s.instrument_id, s.sequence, s.trade_no, p_from_sequence, p_from_trade_no
+    FROM shard s
+    WHERE s.instrument_id = p_instrument_id AND s.epoch = p_epoch FOR UPDATE
+    ON CONFLICT (instrument_id) DO UPDATE
+    SET sequence = excluded.sequence, trade_no = excluded.trade_no,
+        from_sequence = excluded.from_sequence, from_trade_no = excluded.from_trade_no,
+        epoch = mirror_offsets.epoch + 1, owner = NULL, stored_at = clock_timestamp();
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'fenced: epoch % has passed', p_epoch USING ERRCODE = 'EX001';
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) OWNER TO exchange_owner;
+
+--
+-- Name: retire_matcher_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_matcher_v1(p_owner text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner = p_owner
+$$;
+
+
+ALTER FUNCTION exchange.retire_matcher_v1(p_owner text) OWNER TO exchange_owner;
+
+--
+-- Name: retire_range_v2(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'exchange', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
@@ -4327,6 +5623,9 @@ BEGIN
                     AND o.status IN ('open', 'partially_filled')
                     AND o.sequence <= v_range.last_sequence) THEN
         RETURN 'orders accepted in it are still open';
+    ELSIF v_range.last_sequence > (SELECT m.sequence FROM mirror_offsets m
+                                   WHERE m.instrument_id = p_instrument_id) THEN
+        RETURN 'the Kafka mirror has not passed it yet';
     END IF;
     v_last_trade := (SELECT max(t.sequence) FROM trades t
                      WHERE t.instrument_id = p_instrument_id
@@ -4380,7 +5679,7 @@ END
 $$;
 
 
-ALTER FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
+ALTER FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) OWNER TO exchange_owner;
 
 --
 -- Name: set_fees_v1(text, text, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4596,6 +5895,30 @@ $$;
 ALTER FUNCTION exchange.settlement_windows_v1(p_day date) OWNER TO exchange_owner;
 
 --
+-- Name: statements_v1(date, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.statements_v1(p_day date, p_after text, p_limit integer) RETURNS TABLE(client_id text, asset text, opening numeric, traded numeric, fees numeric, deposits numeric, withdrawals numeric, adjustments numeric, settlement numeric, closing numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT c.client_id, s.asset, s.opening, s.traded, s.fees, s.deposits, s.withdrawals,
+           s.adjustments, s.settlement, s.closing
+    FROM (
+        SELECT c.client_id FROM clients c
+        WHERE c.client_id COLLATE "C" > p_after COLLATE "C" AND c.client_no > 0
+          AND EXISTS (SELECT FROM closing_balances b
+                      WHERE b.day = p_day AND b.client_no = c.client_no)
+        ORDER BY c.client_id COLLATE "C" LIMIT p_limit
+    ) c
+    CROSS JOIN LATERAL analytics.statement(c.client_id, p_day) s
+    ORDER BY c.client_id COLLATE "C", s.asset COLLATE "C"
+$$;
+
+
+ALTER FUNCTION exchange.statements_v1(p_day date, p_after text, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: store_book_snapshot_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4632,6 +5955,38 @@ $$;
 
 
 ALTER FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
+
+--
+-- Name: store_mirror_offset_v1(integer, bigint, bigint, bigint, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_offset mirror_offsets%ROWTYPE;
+BEGIN
+    SELECT * INTO v_offset FROM mirror_offsets WHERE instrument_id = p_instrument_id FOR UPDATE;
+    IF v_offset.epoch IS DISTINCT FROM p_epoch THEN
+        RAISE EXCEPTION 'fenced: the mirror''s epoch % has passed to epoch %', p_epoch, v_offset.epoch
+            USING ERRCODE = 'EX001';
+    END IF;
+    IF v_offset.sequence <> p_from_sequence OR p_sequence < p_from_sequence
+       OR p_trade_no < v_offset.trade_no THEN
+        RAISE EXCEPTION 'stale: the mirror''s offset is %, not %', v_offset.sequence, p_from_sequence
+            USING ERRCODE = 'EX002';
+    END IF;
+    UPDATE mirror_offsets
+    SET sequence = p_sequence, trade_no = p_trade_no,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond',
+        stored_at = clock_timestamp()
+    WHERE instrument_id = p_instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: take_snapshot_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4907,6 +6262,36 @@ $$;
 
 
 ALTER FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) OWNER TO exchange_owner;
+
+--
+-- Name: unsettled_days_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.unsettled_days_v1() RETURNS SETOF date
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+DECLARE
+    v_yesterday date := (clock_timestamp() AT TIME ZONE 'UTC')::date - 1;
+    v_first date;
+BEGIN
+    v_first := (SELECT max(r.day) + 1 FROM settlement_runs r);
+    IF v_first IS NULL THEN
+        SELECT min((t.traded_at AT TIME ZONE 'UTC')::date) INTO v_first
+        FROM instruments i
+        CROSS JOIN LATERAL (SELECT u.traded_at FROM trades u
+                            WHERE u.instrument_id = i.instrument_id
+                            ORDER BY u.sequence LIMIT 1) t;
+    END IF;
+    RETURN QUERY
+    SELECT d::date FROM generate_series(
+        coalesce(v_first, v_yesterday)::timestamp, v_yesterday::timestamp, '1 day') d;
+END
+$$;
+
+
+ALTER FUNCTION exchange.unsettled_days_v1() OWNER TO exchange_owner;
 
 --
 -- Name: position_fold(exchange.position_state, numeric, numeric); Type: AGGREGATE; Schema: exchange; Owner: exchange_owner
@@ -5245,7 +6630,11 @@ CREATE TABLE exchange.dead_letters (
     stream_id text NOT NULL,
     payload bytea NOT NULL,
     error text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    redriven_at timestamp with time zone,
+    redriven_by text,
+    CONSTRAINT dead_letters_check CHECK (((redriven_at IS NULL) = (redriven_by IS NULL))),
+    CONSTRAINT dead_letters_redriven_by_check CHECK (((length(redriven_by) >= 1) AND (length(redriven_by) <= 128)))
 );
 
 
@@ -5255,7 +6644,7 @@ ALTER TABLE exchange.dead_letters OWNER TO exchange_owner;
 -- Name: TABLE dead_letters; Type: COMMENT; Schema: exchange; Owner: exchange_owner
 --
 
-COMMENT ON TABLE exchange.dead_letters IS 'Stream entries that could not be applied, kept whole. They changed nothing else.';
+COMMENT ON TABLE exchange.dead_letters IS 'Stream entries that could not be applied, kept whole. They changed nothing else. redriven says that somebody has sent what an entry asked for into the stream again, and when.';
 
 
 --
@@ -5400,6 +6789,80 @@ ALTER TABLE exchange.instruments ALTER COLUMN instrument_id ADD GENERATED ALWAYS
 
 
 --
+-- Name: job_due; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.job_due (
+    job text NOT NULL,
+    subject text NOT NULL,
+    every_ms integer,
+    daily_at time without time zone,
+    due_at timestamp with time zone NOT NULL,
+    hinted_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    CONSTRAINT job_due_check CHECK ((num_nonnulls(every_ms, daily_at) = 1)),
+    CONSTRAINT job_due_every_ms_check CHECK ((every_ms > 0)),
+    CONSTRAINT job_due_job_check CHECK ((job ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
+    CONSTRAINT job_due_subject_check CHECK ((length(subject) <= 64))
+)
+WITH (fillfactor='50');
+
+
+ALTER TABLE exchange.job_due OWNER TO exchange_owner;
+
+--
+-- Name: TABLE job_due; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.job_due IS 'One row per job and subject (an instrument, or empty): how often it runs, so many milliseconds apart or daily (UTC), and when it is due next. A clock that has sent a hint does not send another until hinted_until. failures counts those since the last success.';
+
+
+--
+-- Name: job_runs; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.job_runs (
+    run_id bigint NOT NULL,
+    job text NOT NULL,
+    subject text NOT NULL,
+    owner text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    lease_until timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text DEFAULT 'running'::text NOT NULL,
+    done bigint DEFAULT 0 NOT NULL,
+    total bigint,
+    detail text DEFAULT ''::text NOT NULL,
+    CONSTRAINT job_runs_check CHECK (((outcome = 'running'::text) = (finished_at IS NULL))),
+    CONSTRAINT job_runs_outcome_check CHECK ((outcome = ANY (ARRAY['running'::text, 'done'::text, 'failed'::text, 'stopped'::text, 'lost'::text])))
+)
+WITH (fillfactor='80');
+
+
+ALTER TABLE exchange.job_runs OWNER TO exchange_owner;
+
+--
+-- Name: TABLE job_runs; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.job_runs IS 'The last runs of each job and subject, with how far each is. Whoever runs one renews its lease; once that has run out the run is lost, and the job may be run again. detail is what it does while it runs, and after that its result or its error.';
+
+
+--
+-- Name: job_runs_run_id_seq; Type: SEQUENCE; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE exchange.job_runs ALTER COLUMN run_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME exchange.job_runs_run_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+
+--
 -- Name: partition_ranges; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5465,6 +6928,55 @@ ALTER TABLE exchange.ledger_entries OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by book. instrument_id above 0 is the book of that instrument: its entries are trades, with the trade''s sequence. 0 is the book of the house: see house_entries.';
+
+
+--
+-- Name: matchers; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE UNLOGGED TABLE exchange.matchers (
+    owner text NOT NULL,
+    alive_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+
+ALTER TABLE exchange.matchers OWNER TO exchange_owner;
+
+--
+-- Name: TABLE matchers; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.matchers IS 'Matchers by their last heartbeat, by which they share the instruments. It decides nothing about who may commit: that is the epoch in shard.';
+
+
+--
+-- Name: mirror_offsets; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.mirror_offsets (
+    instrument_id integer NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    owner text,
+    lease_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    sequence bigint NOT NULL,
+    trade_no bigint NOT NULL,
+    from_sequence bigint NOT NULL,
+    from_trade_no bigint NOT NULL,
+    stored_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT mirror_offsets_sequence_check CHECK ((sequence >= 0)),
+    CONSTRAINT mirror_offsets_trade_no_check CHECK ((trade_no >= 0))
+)
+WITH (fillfactor='50');
+
+
+ALTER TABLE exchange.mirror_offsets OWNER TO exchange_owner;
+
+--
+-- Name: TABLE mirror_offsets; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.mirror_offsets IS 'One row per instrument that a mirror has begun: every event up to sequence, and so every trade up to trade_no, is in Kafka. It is stored after Kafka has confirmed them, so what follows may be there, too, and will come again. The mirror began after from_sequence. Epoch, owner and lease are the mirror''s own.';
 
 
 --
@@ -5931,11 +7443,43 @@ ALTER TABLE ONLY exchange.instruments
 
 
 --
+-- Name: job_due job_due_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.job_due
+    ADD CONSTRAINT job_due_pkey PRIMARY KEY (job, subject);
+
+
+--
+-- Name: job_runs job_runs_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.job_runs
+    ADD CONSTRAINT job_runs_pkey PRIMARY KEY (run_id);
+
+
+--
 -- Name: ledger_entries ledger_entries_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
 ALTER TABLE ONLY exchange.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: matchers matchers_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.matchers
+    ADD CONSTRAINT matchers_pkey PRIMARY KEY (owner);
+
+
+--
+-- Name: mirror_offsets mirror_offsets_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.mirror_offsets
+    ADD CONSTRAINT mirror_offsets_pkey PRIMARY KEY (instrument_id);
 
 
 --
@@ -6055,6 +7599,20 @@ ALTER TABLE ONLY exchange.trades
 --
 
 CREATE INDEX house_entries_time ON exchange.house_entries USING btree (posted_at);
+
+
+--
+-- Name: job_runs_running; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE UNIQUE INDEX job_runs_running ON exchange.job_runs USING btree (job, subject) WHERE (outcome = 'running'::text);
+
+
+--
+-- Name: job_runs_subject; Type: INDEX; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE INDEX job_runs_subject ON exchange.job_runs USING btree (job, subject, run_id DESC);
 
 
 --
@@ -6281,6 +7839,14 @@ ALTER TABLE ONLY exchange.instruments
 
 ALTER TABLE ONLY exchange.instruments
     ADD CONSTRAINT instruments_quote_asset_id_fkey FOREIGN KEY (quote_asset_id) REFERENCES exchange.assets(asset_id);
+
+
+--
+-- Name: mirror_offsets mirror_offsets_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.mirror_offsets
+    ADD CONSTRAINT mirror_offsets_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
 
 
 --
@@ -6534,6 +8100,14 @@ REVOKE ALL ON FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestam
 
 
 --
+-- Name: FUNCTION begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION best_level_v1(p_instrument_id integer, p_side exchange.side); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6606,6 +8180,14 @@ REVOKE ALL ON FUNCTION exchange.check_history_v1(p_instrument_id integer, p_firs
 
 
 --
+-- Name: FUNCTION check_invariant(p_invariant text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.check_invariant(p_invariant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.check_invariant(p_invariant text) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION check_postings_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6617,6 +8199,14 @@ REVOKE ALL ON FUNCTION exchange.check_postings_v1() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION exchange.check_range_v1(p_from timestamp with time zone, p_to timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION claim_run_v1(p_job text, p_subject text, p_owner text, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.claim_run_v1(p_job text, p_subject text, p_owner text, p_lease_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.claim_run_v1(p_job text, p_subject text, p_owner text, p_lease_ms integer) TO exchange_jobs;
 
 
 --
@@ -6632,6 +8222,14 @@ REVOKE ALL ON FUNCTION exchange.client_movements_v1(p_client_no bigint, p_window
 
 REVOKE ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_jobs;
 
 
 --
@@ -6654,6 +8252,14 @@ GRANT ALL ON FUNCTION exchange.discard_snapshots_v1(p_instrument_id integer, p_a
 --
 
 REVOKE ALL ON FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION end_mirror_v1(p_instrument_id integer, p_epoch bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) TO exchange_jobs;
 
 
 --
@@ -6692,6 +8298,21 @@ GRANT ALL ON FUNCTION exchange.find_first_orders_v1(p_instrument_id integer, p_o
 --
 
 REVOKE ALL ON FUNCTION exchange.find_instrument_v1(p_instrument text) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.finish_run_v1(p_run_id bigint, p_outcome text, p_done bigint, p_total bigint, p_detail text, p_again_ms integer, p_hint_ms integer, p_retries_max integer, p_delay_ms integer, p_delay_max_ms integer, p_runs_kept integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION forget_mirror_v1(p_instrument text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.forget_mirror_v1(p_instrument text) FROM PUBLIC;
 
 
 --
@@ -6778,6 +8399,14 @@ REVOKE ALL ON FUNCTION exchange.guard_table_v1(p_table text, p_whole text) FROM 
 
 
 --
+-- Name: FUNCTION hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION last_order_at(p_instrument_id integer, p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6797,6 +8426,13 @@ REVOKE ALL ON FUNCTION exchange.last_sequence_at_v1(p_instrument_id integer, p_a
 
 REVOKE ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_book_snapshots_v1(p_instrument text, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION list_dead_letters_v1(p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_dead_letters_v1(p_limit integer) FROM PUBLIC;
 
 
 --
@@ -6825,11 +8461,33 @@ GRANT ALL ON FUNCTION exchange.list_instruments() TO exchange_jobs;
 
 
 --
+-- Name: FUNCTION list_jobs_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_jobs_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_matchers_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_matchers_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION list_overdue_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_overdue_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.list_overdue_v1() TO exchange_edge;
 
 
 --
@@ -6844,6 +8502,21 @@ REVOKE ALL ON FUNCTION exchange.list_partitions_v1() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION exchange.list_segments_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_shards_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_shards_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_statement_days_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_statement_days_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.list_statement_days_v1() TO exchange_jobs;
 
 
 --
@@ -6871,6 +8544,13 @@ GRANT ALL ON FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_
 
 
 --
+-- Name: FUNCTION make_due_v1(p_job text, p_subject text, p_hint_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.make_due_v1(p_job text, p_subject text, p_hint_ms integer) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION make_partitions_v1(p_ahead integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6893,10 +8573,34 @@ REVOKE ALL ON FUNCTION exchange.mark_price_v1(p_instrument_id integer) FROM PUBL
 
 
 --
+-- Name: FUNCTION mirror_lags_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mirror_lags_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.mirror_lags_v1() TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION mirrored_totals_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.mirrored_totals_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.mirrored_totals_v1() TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION nearest_closing_v1(p_at timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) FROM PUBLIC;
 
 
 --
@@ -6938,10 +8642,49 @@ GRANT ALL ON FUNCTION exchange.read_events_v1(p_instrument_id integer, p_after b
 
 
 --
+-- Name: FUNCTION read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_mirror_events_v1(p_instrument_id integer, p_after bigint, p_limit integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_after bigint, p_to bigint) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION read_state_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION redrive_dead_letter_v1(p_instrument text, p_stream_id text, p_actor text, p_again boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.redrive_dead_letter_v1(p_instrument text, p_stream_id text, p_actor text, p_again boolean) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION refuse_change_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.refuse_change_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION register_jobs_v1(p_jobs text[], p_per_instrument boolean[], p_every_ms integer[], p_daily_at time without time zone[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.register_jobs_v1(p_jobs text[], p_per_instrument boolean[], p_every_ms integer[], p_daily_at time without time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.register_jobs_v1(p_jobs text[], p_per_instrument boolean[], p_every_ms integer[], p_daily_at time without time zone[]) TO exchange_jobs;
 
 
 --
@@ -6953,6 +8696,14 @@ GRANT ALL ON FUNCTION exchange.release_lease_v1(p_instrument_id integer, p_epoch
 
 
 --
+-- Name: FUNCTION release_lease_v2(p_instrument_id integer, p_epoch bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION renew_lease_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6961,10 +8712,55 @@ GRANT ALL ON FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch b
 
 
 --
--- Name: FUNCTION retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+-- Name: FUNCTION renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
-REVOKE ALL ON FUNCTION exchange.retire_range_v1(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION report_matcher_v1(p_owner text, p_alive_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.restore_batch_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer, p_events jsonb, p_trades jsonb, p_orders jsonb) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base text, p_quote text, p_tick numeric, p_lot numeric, p_owner text, p_lease_ms integer) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION retire_matcher_v1(p_owner text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_matcher_v1(p_owner text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.retire_matcher_v1(p_owner text) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_range_v2(p_instrument_id integer, p_first_sequence bigint, p_before date) FROM PUBLIC;
 
 
 --
@@ -6997,11 +8793,27 @@ REVOKE ALL ON FUNCTION exchange.settlement_windows_v1(p_day date) FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION statements_v1(p_day date, p_after text, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.statements_v1(p_day date, p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.statements_v1(p_day date, p_after text, p_limit integer) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_edge;
+
+
+--
+-- Name: FUNCTION store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) TO exchange_jobs;
 
 
 --
@@ -7048,6 +8860,14 @@ REVOKE ALL ON FUNCTION exchange.to_us(p_at timestamp with time zone) FROM PUBLIC
 --
 
 REVOKE ALL ON FUNCTION exchange.trade_bounds_v1(p_instrument_id integer, p_from timestamp with time zone, p_to timestamp with time zone, OUT first_sequence bigint, OUT last_sequence bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION unsettled_days_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.unsettled_days_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.unsettled_days_v1() TO exchange_jobs;
 
 
 --

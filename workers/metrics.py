@@ -19,6 +19,8 @@ LATENCY_BUCKETS_S = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
     0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0,
 )  # fmt: skip
+# From a step that found nothing to do, to the reconciliation of a large database.
+JOB_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -101,6 +103,15 @@ class Metrics:
             "instrument", "cause",
         )  # fmt: skip
 
+        # The Kafka mirror.
+        self.mirrored_events = self._counter(
+            "mirrored_events_total", "Events that Kafka has confirmed", "instrument"
+        )
+        self.mirror_failures = self._counter(
+            "mirror_failures_total", "Runs of the mirror that failed, by the kind of error",
+            "instrument", "cause",
+        )  # fmt: skip
+
         # The edge itself.
         self.http_requests = self._counter(
             "http_requests_total", "HTTP requests answered", "route", "method", "status"
@@ -129,6 +140,33 @@ class Metrics:
             "feed_reconnects_total", "Times the subscription to Redis was lost and made anew"
         )()
 
+        # Jobs. For how long each has been due, and runs under way, are looked up at scrape time.
+        self.job_runs = self._counter(
+            "job_runs_total", "Runs that ended, by outcome: done, failed or stopped",
+            "job", "outcome",
+        )  # fmt: skip
+        self.job_run_seconds = self._labelled_histogram(
+            "job_run_seconds", "From the claim of a run to its end", "job", buckets=JOB_BUCKETS_S
+        )
+        self.job_messages = self._counter(
+            "job_messages_total",
+            "Messages that workers took: processed, failed (a server was down), retried or dead",
+            "queue", "result",
+        )  # fmt: skip
+        self.clock_last_tick = self._gauge(
+            "clock_last_tick_timestamp_seconds",
+            "When a clock of this machine last told the workers what is due", mode="livemax",
+        )()  # fmt: skip
+        self.reconciliation_violations = self._gauge(
+            "reconciliation_violations",
+            "Rows that violate an invariant, as the last reconciliation found; 0 is what must be",
+            "invariant", mode="mostrecent",
+        )  # fmt: skip
+        self.reconciliation_last = self._gauge(
+            "reconciliation_last_timestamp_seconds", "When a reconciliation last came to its end",
+            mode="mostrecent",
+        )()  # fmt: skip
+
     def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
         return _children(Counter(name, text, labels, registry=self.registry))
 
@@ -142,10 +180,10 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, text, buckets=buckets, registry=self.registry)
 
-    def _labelled_histogram(self, name: str, text: str, *labels: str) -> Callable[..., Histogram]:
-        return _children(
-            Histogram(name, text, labels, buckets=LATENCY_BUCKETS_S, registry=self.registry)
-        )
+    def _labelled_histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = LATENCY_BUCKETS_S
+    ) -> Callable[..., Histogram]:
+        return _children(Histogram(name, text, labels, buckets=buckets, registry=self.registry))
 
 
 def _children(metric: Kind) -> Callable[..., Kind]:

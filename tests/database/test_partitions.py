@@ -9,19 +9,9 @@ import pytest
 from ops.verify import broken_invariants, compare_books
 from tests.exchange import eventually
 from tests.matcher import ONE, Matcher, cancel, limit, market
+from tests.ranges import WHOLE, shorten
 from tests.threads import in_threads
 from workers.core.engine import MatchingEngine
-
-WHOLE = ["trades", "order_events", "ledger_entries", "postings"]
-
-
-def shorten(look: psycopg.Connection, length: int) -> None:
-    """Let instrument 1 start with ranges of this length."""
-    look.execute("UPDATE exchange.settings SET range_length = %s", (length,))
-    look.execute("DELETE FROM exchange.partition_ranges WHERE instrument_id = 1")
-    for whole in WHOLE:
-        look.execute(f"DROP TABLE exchange.{whole}_i1")
-    look.execute("SELECT exchange.make_ranges_v1(1, 1)")
 
 
 def ranges(look: psycopg.Connection, book: int) -> list[tuple[int, int]]:
@@ -187,7 +177,7 @@ MIDNIGHT_US = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
 
 def retire(look: psycopg.Connection, first: int, before: str) -> str | None:
-    return look.execute("SELECT exchange.retire_range_v1(1, %s, %s)", (first, before)).fetchone()[0]  # type: ignore[index]
+    return look.execute("SELECT exchange.retire_range_v2(1, %s, %s)", (first, before)).fetchone()[0]  # type: ignore[index]
 
 
 async def test_old_ranges_go_when_nothing_needs_them(
@@ -214,7 +204,7 @@ async def test_old_ranges_go_when_nothing_needs_them(
     assert retire(look, 10, "2024-06-01") == "its trades are not settled yet"
     look.execute("SELECT exchange.settle_v1('2024-05-02', 'me')")
     assert retire(look, 10, "2024-06-01") is None
-    assert look.execute("SELECT exchange.retire_range_v1(0, 0, '2024-06-01')").fetchone() == (
+    assert look.execute("SELECT exchange.retire_range_v2(0, 0, '2024-06-01')").fetchone() == (
         "the book of the house is kept whole",
     )
     assert broken_invariants(look) == {}

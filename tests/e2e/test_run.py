@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+import redis
 
+from ops.analyst import add_analyst
+from ops.priority import NICENESS
 from ops.processes import running, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +138,28 @@ def test_process_that_is_killed_comes_back(server_folder: Path) -> None:
         assert process.wait(40) == 0
 
 
+def test_sessions_of_analysts_get_the_lowest_priority_and_no_others(server_folder: Path) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        until_ready(process)
+        database = json.loads((server_folder / "instance.json").read_text())["postgres_url"]
+        with psycopg.connect(database, autocommit=True) as admin:
+            password = add_analyst(admin, "ada")
+            with psycopg.connect(database, user="ada", password=password) as analyst:
+                pid = analyst.info.backend_pid
+                assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == NICENESS, 10)
+                # The matcher's, the web process's and this test's.
+                others = admin.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE usename = 'exchange'"
+                ).fetchall()
+                assert len(others) >= 3
+                usual = os.getpriority(os.PRIO_PROCESS, 0)
+                assert {os.getpriority(os.PRIO_PROCESS, other) for (other,) in others} == {usual}
+        process.terminate()
+        assert process.stdout is not None
+        process.stdout.read()
+        assert process.wait(40) == 0
+
+
 def orders_received(url: str) -> float:
     """Return what /metrics says of limit orders to buy."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=10) as response:
@@ -235,3 +261,59 @@ def ops(*arguments: str) -> str:
     return subprocess.run(
         command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=30
     ).stdout
+
+
+def until_said(process: subprocess.Popen[str], text: str) -> str:
+    """Return the next line with `text` in it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return line
+    raise AssertionError("".join(lines))
+
+
+def test_dev_starts_processes_again_when_their_code_changes() -> None:
+    with run("--ephemeral", "--port", "0", "--dev") as process:
+        url = until_ready(process)
+        before = web_pids(process)
+        os.utime(ROOT / "api" / "app.py")
+        until_said(process, "api/app.py has changed")
+        assert wait_until(lambda: bool(web_pids(process) - before), 30)
+        assert wait_until(lambda: answers(f"{url}/readyz"), 30)
+        assert place_order(url) == 201
+        process.terminate()
+        assert process.wait(40) == 0
+
+
+def web_pids(process: subprocess.Popen[str]) -> set[int]:
+    pids = set()
+    for child in descendants(process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if child.cmdline()[-2:] == ["-m", "api"]:
+                pids.add(child.pid)
+    return pids
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_servers_alone_for_processes_of_somebody_else() -> None:
+    with run("--ephemeral", "--port", "0", "--servers") as process:
+        line = until_said(process, "export ")
+        given = dict(word.split("=", 1) for word in line.split()[1:])
+        assert given.keys() == {"PORT", "DATABASE_URL", "REDIS_URL"}
+        with psycopg.connect(given["DATABASE_URL"]) as connection:
+            assert connection.execute("SELECT count(*) FROM exchange.instruments").fetchone()
+        with redis.Redis.from_url(given["REDIS_URL"]) as client:
+            assert client.ping()
+        assert {child.name() for child in descendants(process)} >= {"postgres", "valkey-server"}
+        assert web_pids(process) == set()
+        process.terminate()
+        assert process.wait(40) == 0

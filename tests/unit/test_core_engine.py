@@ -27,6 +27,14 @@ def run(text: str, engine: MatchingEngine | None = None) -> tuple[MatchingEngine
     return engine, [event for each in commands(text) for event in engine.apply(each)]
 
 
+@pytest.mark.parametrize("slice_orders", [1, 2, 3, 1_000])
+def test_the_state_hash_in_slices_is_the_state_hash(slice_orders: int) -> None:
+    engine, _ = run("b1 buy 5@99; b2 buy 5@99; b3 buy 1@98; s1 sell 4@100; s2 sell 4@101")
+    *steps, state_hash = engine.hash_in_slices(slice_orders)
+    assert state_hash == engine.state_hash()
+    assert steps == [""] * (5 // slice_orders)
+
+
 # (what it shows, commands, events of all of them, book afterwards)
 SCENARIOS = [
     ("an empty book", "", "", "|"),

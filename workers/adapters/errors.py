@@ -13,6 +13,10 @@ class TimedOut(Unavailable):
     """Raised when a server gave up within the time we allow a statement; it was rolled back."""
 
 
+class Refused(AdapterError):
+    """Raised when a server refuses us as we are set up; the text says what to change."""
+
+
 class OutcomeUnknown(AdapterError):
     """Raised when a server may or may not have done what was asked: the answer was lost."""
 

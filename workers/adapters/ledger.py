@@ -322,50 +322,19 @@ class Ledger:
         return bool(row[0])
 
 
-class Shards:
-    """What nobody matches now. Connects at need, and anew after an error."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: Connection | None = None
-
-    async def close(self) -> None:
-        """Close the connection; never fails."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def free(self) -> list[Instrument]:
-        """Return the instruments whose lease is free or has run out. Raises AdapterError."""
-        if self._connection is None:
-            self._connection = await connect(self._url, ROLE)
-        try:
-            async with translated():
-                cursor = await self._connection.execute(sql.query("free_shards"))
-                free = {instrument_id for (instrument_id,) in await cursor.fetchall()}
-                if not free:
-                    return []
-                instruments = await list_instruments(self._connection)
-        except BaseException:
-            await self.close()
-            raise
-        return [instrument for instrument, _ in instruments if instrument.instrument_id in free]
-
-
 async def list_instruments(connection: Connection) -> list[tuple[Instrument, bool]]:
     """Return every instrument, and whether somebody matches it now."""
     cursor = await connection.execute(sql.query("list_instruments"))
-    return [
-        (
-            Instrument(
-                instrument_id, instrument, base_asset, quote_asset,
-                parse_units(f"{tick_size:f}"), parse_units(f"{lot_size:f}"), status,
-            ),
-            matched,
-        )
-        for instrument_id, instrument, base_asset, quote_asset, tick_size, lot_size, status, matched
-        in await cursor.fetchall()
-    ]  # fmt: skip
+    return [(parse_instrument(row), row[-1]) for row in await cursor.fetchall()]
+
+
+def parse_instrument(row: Sequence[Any]) -> Instrument:
+    """Return the instrument of a row of `list_instruments`."""
+    instrument_id, instrument, base_asset, quote_asset, tick_size, lot_size, status, _ = row
+    return Instrument(
+        instrument_id, instrument, base_asset, quote_asset,
+        parse_units(f"{tick_size:f}"), parse_units(f"{lot_size:f}"), status,
+    )  # fmt: skip
 
 
 # The driver's own list dumper looks at every item with a regular expression. What goes through

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -23,6 +23,7 @@ from workers.core.records import (
     BookSnapshot,
     Candle,
     Changes,
+    MirrorLag,
     OrderPage,
     OrderPlace,
     OrderRecord,
@@ -38,6 +39,17 @@ PUBLIC_ANSWER_S = PUBLIC_STATEMENT_TIMEOUT_MS / 1000 + 1.0
 
 Parameters = dict[str, Any]
 Row = tuple[Any, ...]
+
+
+class JobState(NamedTuple):
+    """How a background job stands: for how long it has been due and nobody has begun it, how many
+    of its runs are under way, and failures in a row; of its worst subject.
+    """
+
+    job: str
+    overdue_s: float
+    running: int
+    failures: int
 
 
 class Lookups:
@@ -61,6 +73,14 @@ class Lookups:
         """Return the orders that exist among `order_ids`, by order_id."""
         rows = await self._rows("get_orders", {"order_ids": list(order_ids)})
         return {row[0]: _order(row) for row in rows}
+
+    async def mirror_lags(self) -> list[MirrorLag]:
+        """Return how far the Kafka mirror is behind, by instrument."""
+        rows = await self._rows("mirror_lags", {})
+        return [
+            MirrorLag(instrument, events, float(seconds))
+            for instrument, _, _, events, seconds in rows
+        ]
 
     async def order(self, order_id: str) -> OrderRecord | None:
         """Return one order."""
@@ -203,6 +223,17 @@ class Lookups:
         rows = await self._rows("get_book_snapshot", {"snapshot_id": snapshot_id})
         return _snapshot(rows[0]) if rows else None
 
+    async def age_ms(self) -> int:
+        """Return how old what this server shows may be: 0 for a primary.
+
+        It is the age of the last commit that a replica has, so it is exact while there are commits;
+        a matcher makes several a second. Raises Unavailable when it cannot tell.
+        """
+        ((age,),) = await self._rows("replica_age", {})
+        if age is None:
+            raise Unavailable("the replica has not received anything since it was started")
+        return int(age)
+
     async def instruments(self) -> list[tuple[Instrument, bool]]:
         """Return every instrument, and whether somebody matches it now."""
 
@@ -215,6 +246,10 @@ class Lookups:
     async def migrated(self) -> bool:
         """Return whether the database is the one this code was written for."""
         return await self._rows("migration_head", {}) == [(sql.HEAD,)]
+
+    async def jobs(self) -> list[JobState]:
+        """Return how each background job stands."""
+        return [JobState(*row) for row in await self._rows("list_overdue", {})]
 
     @asynccontextmanager
     async def _long_question(self) -> AsyncIterator[None]:

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, and its errors by what they mean for us."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -39,6 +39,8 @@ _BY_SQLSTATE: dict[str, type[AdapterError]] = {
     "EX006": DataRejected,  # a key was used with other terms
     "EX007": DataRejected,  # a withdrawal is not covered
     "EX008": DataRejected,  # a day cannot be settled
+    "EX012": DataRejected,  # a mirror is at work
+    "EX013": DataRejected,  # an instrument cannot be restored
     "40001": Contended,
     "40P01": Contended,
     # Cancelled by statement_timeout, which never strikes once a commit has begun.
@@ -114,6 +116,15 @@ async def translated() -> AsyncIterator[None]:
         yield
     except (PoolTimeout, PoolClosed) as error:
         raise Unavailable(f"PostgreSQL: {error}") from error
+    except psycopg.Error as error:
+        raise _translate(error) from error
+
+
+@contextmanager
+def translated_sync() -> Iterator[None]:
+    """Do the same for a connection without asyncio."""
+    try:
+        yield
     except psycopg.Error as error:
         raise _translate(error) from error
 

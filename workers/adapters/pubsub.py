@@ -1,12 +1,13 @@
 """Redis pub/sub: at most once, so a reader must know when it may have missed something."""
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.adapters.redis import close, connect, translated
-from workers.core.channels import asks_key, bids_key, depth_key
+from workers.core.channels import asks_key, bids_key, depth_key, state_key
 from workers.core.codec import decode_snapshot
 from workers.core.depth import DepthSnapshot
 
@@ -63,7 +64,7 @@ class Publisher:
 
 
 class DepthReader:
-    """Reads the complete depth that the matcher keeps in Redis."""
+    """Reads what the matcher keeps in Redis of its engine: complete depth, and its last state."""
 
     def __init__(self, url: str) -> None:
         self._client = connect(url)
@@ -87,3 +88,9 @@ class DepthReader:
         if sequence is None or int(sequence) < 0:
             return None
         return decode_snapshot(sequence, bids, asks)
+
+    async def state(self, instrument: str) -> tuple[int, str] | None:
+        """Return the sequence and the state hash at which the engine last stood still."""
+        async with translated():
+            state: dict[Any, Any] = await self._client.hgetall(state_key(instrument))
+        return (int(state[b"sequence"]), state[b"state_hash"].decode()) if state else None

@@ -26,6 +26,11 @@ def asks_key(instrument: str) -> str:
     return f"depth:{{{instrument}}}:asks"
 
 
+def state_key(instrument: str) -> str:
+    """Hash: `sequence` and `state_hash` of an engine that stood still, as its matcher saw it."""
+    return f"state:{{{instrument}}}"
+
+
 def depth_channel(instrument: str) -> str:
     """Pub/sub channel of depth deltas."""
     return f"depth.{{{instrument}}}"

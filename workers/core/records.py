@@ -120,6 +120,14 @@ class Changes(NamedTuple):
         return self
 
 
+class MirrorLag(NamedTuple):
+    """How many events of an instrument are not in Kafka for sure, and how old the oldest is."""
+
+    instrument: str
+    events: int
+    seconds: float
+
+
 class BookSnapshot(NamedTuple):
     """A stored depth snapshot: (price_ticks, quantity_lots) per level, best first."""
 

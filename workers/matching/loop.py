@@ -30,6 +30,7 @@ from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
 from workers.matching.observe import BatchObserver
 from workers.matching.ports import Clock, Ledger, Stream
+from workers.matching.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,12 @@ READ_BLOCK_MS = 500
 # that clients chose: a stream that repeats whole entries is found out this way.
 SUSPICION_ENTRIES = 10_000
 
+# Orders hashed at a time, 1 or 2 ms: entries that arrive meanwhile wait no longer than that.
+HASH_SLICE_ORDERS = 2_000
+
 Name = tuple[str, str]
+# sequence and order_no of an engine.
+Standing = tuple[int, int]
 
 
 def order_name(order_id: str) -> Name:
@@ -119,22 +125,20 @@ class Loop:
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
         self._stopping = asyncio.Event()
+        # Nothing more will be matched.
+        self._matched = False
+        self._reading: asyncio.Task[list[tuple[str, bytes | None]]] | None = None
 
     def stop(self) -> None:
         """Read no more; `run` returns when what was read is committed and published."""
         self._stopping.set()
         self._taken.set()
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def run(self) -> None:
         """Match until stopped. Raises Fenced or another AdapterError when the epoch is over."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                matching = group.create_task(self._match())
-                group.create_task(self._commit(matching))
-                group.create_task(self._watch())
-        except BaseExceptionGroup as errors:
-            # The first failure cancelled the others: it is the one that tells.
-            raise errors.exceptions[0] from None
+        await run_together(self._match(), self._commit(), self._watch())
 
     async def _match(self) -> None:
         """Read entries and apply them to the open batch."""
@@ -144,11 +148,26 @@ class Loop:
                 self._taken.clear()
                 await self._taken.wait()
                 continue
-            entries = await self._stream.read(room, READ_BLOCK_MS)
-            if entries:
+            if entries := await self._read(room):
                 await self._apply(entries)
                 self._filled.set()
+        self._matched = True
         self._filled.set()
+
+    async def _read(self, room: int) -> list[tuple[str, bytes | None]]:
+        """Return what comes next; nothing when told to stop meanwhile, so that a stop is at once.
+
+        What a read that is broken off has taken from the stream is not lost: the position decides.
+        """
+        self._reading = asyncio.create_task(self._stream.read(room, READ_BLOCK_MS))
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            assert ours is not None
+            if ours.cancelling():
+                raise
+            return []
 
     async def _apply(self, entries: Sequence[tuple[str, bytes | None]]) -> None:
         """Decode and look up first, then apply all entries without a pause."""
@@ -233,9 +252,9 @@ class Loop:
         logger.error("dead letter %s: %s", letter.stream_id, letter.error, extra=extra)
         batch.dead_letters.append(letter)
 
-    async def _commit(self, matching: "asyncio.Task[None]") -> None:
+    async def _commit(self) -> None:
         """Take the open batch, make it durable, publish it; again and again."""
-        while len(self._batch) or not matching.done():
+        while len(self._batch) or not self._matched:
             if not len(self._batch):
                 self._filled.clear()
                 await self._filled.wait()
@@ -249,14 +268,20 @@ class Loop:
             self._batch = self._open_batch(batch.position)
             self._taken.set()
             commit = asyncio.create_task(self._ledger.commit(parameters))
-            await asyncio.sleep(0)  # let it be sent; the database works while we encode
-            replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
-            news = encode_changes(changes, self._epoch)
             try:
+                await asyncio.sleep(0)  # let it be sent; the database works while we encode
+                replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
+                news = encode_changes(changes, self._epoch)
                 await commit
             except DataRejected as error:
                 self._caution.refused(batch.entry_ids, error)
                 raise
+            finally:
+                if not commit.done():
+                    # Never leave it behind. Its connection will be closed, and the next one may get
+                    # the same file descriptor, on which the event loop still waits for this one.
+                    commit.cancel()
+                    await asyncio.gather(commit, return_exceptions=True)
             self._caution.committed(batch)
             self._committed.append(batch)
             self._position = batch.position
@@ -270,7 +295,11 @@ class Loop:
                 raise StreamLost("the published depth is not the one before this batch")
 
     async def _watch(self) -> None:
-        """Keep the lease while there is nothing to commit, and the stream where it must be."""
+        """Keep the lease while there is nothing to commit, and the stream where it must be.
+
+        When nothing happens for a while, tell with which state the engine stands.
+        """
+        seen = told = None
         while not self._stopping.is_set():
             try:
                 await asyncio.wait_for(self._stopping.wait(), self._lease_ms / 4000)
@@ -278,6 +307,26 @@ class Loop:
                 if not await self._ledger.renew(self._epoch):
                     raise Fenced("the lease has passed to another owner") from None
                 await self._stream.check(self._position)
+                standing = self._standing()
+                if standing is not None and standing == seen and standing != told:
+                    told = standing
+                    await self._publish_state(standing)
+                seen = standing
+
+    def _standing(self) -> Standing | None:
+        """Return where the engine stands, if all of that is committed."""
+        if len(self._batch) or self._batch.position != self._position:
+            return None
+        return self._engine.sequence, self._engine.order_no
+
+    async def _publish_state(self, standing: Standing) -> None:
+        """Publish the state hash of an engine that stands still, unless it moves meanwhile."""
+        for state_hash in self._engine.hash_in_slices(HASH_SLICE_ORDERS):
+            await asyncio.sleep(0)
+            if self._standing() != standing:
+                return
+            if state_hash:
+                await self._stream.publish_state(self._engine.sequence, state_hash)
 
     def _open_batch(self, position: str) -> Batch:
         engine = self._engine

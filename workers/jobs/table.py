@@ -1,0 +1,46 @@
+"""Every job there is."""
+
+from workers.adapters.jobs import Period
+from workers.jobs import partitions, reconcile, settlement, snapshots
+from workers.jobs.job import Job
+from workers.jobs.mirroring import Mirroring
+from workers.settings import Settings
+
+JOBS_QUEUE = "jobs"
+# The mirror goes on and on: it has workers of its own where it must not wait for anything.
+MIRROR_QUEUE = "mirror"
+QUEUES = (JOBS_QUEUE, MIRROR_QUEUE)
+
+HOUR_MS = 3_600_000
+
+
+def queue_of(job: str) -> str:
+    """Return the queue of a job by its name, whatever the settings are."""
+    return MIRROR_QUEUE if job == "mirror" else JOBS_QUEUE
+
+
+def jobs(settings: Settings) -> tuple[Job, ...]:
+    """Return the jobs that these settings ask for. Adding one takes a row here."""
+    table = [
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
+        ),
+        Job(
+            "settlement", JOBS_QUEUE, Period(daily_at=settings.settle_at), settlement.run,
+            time_limit_ms=6 * HOUR_MS,
+        ),
+        Job(
+            "reconciliation", JOBS_QUEUE, Period(every_ms=settings.reconcile_ms), reconcile.run,
+            time_limit_ms=4 * HOUR_MS,
+        ),
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
+        ),
+        Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
+    ]  # fmt: skip
+    if settings.kafka is not None:
+        work, period = Mirroring(settings.kafka), Period(every_ms=1_000)
+        table.append(Job("mirror", MIRROR_QUEUE, period, work, per_instrument=True))
+    return tuple(table)

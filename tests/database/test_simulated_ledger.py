@@ -19,8 +19,9 @@ from workers.adapters.ledger import Ledger
 from workers.core.batch import Batch, DeadLetter
 from workers.core.codec import Request
 from workers.core.engine import MatchingEngine
+from workers.core.engine_snapshot import Page, decode_page
 from workers.core.instruments import Instrument
-from workers.core.messages import CancelOrder, Order, SubmitOrder
+from workers.core.messages import RESTING, CancelOrder, Order, Status, SubmitOrder
 
 ETH_USD = Instrument(2, "ETH-USD", "ETH", "USD", 1, 1, "trading")
 NOW_US = 1_700_000_000_000_000
@@ -84,20 +85,26 @@ class Writer:
         self.names = 0
 
     def engine(self) -> MatchingEngine:
-        _, rows = self.twins.call("load_open_orders", {"instrument_id": self.instrument[0]})
+        orders: list[Order] = []
+        for status in RESTING:
+            last = 0
+            while rows := self.pages(status, last, None):
+                ((count, last, numbers, texts),) = rows
+                decoded, clients = decode_page(Page(status, count, numbers, texts))
+                orders += decoded
+                self.ledger._client_nos.update((name, no) for no, name in clients.items())
+        some = "{" + ",".join(str(order.order_no) for order in orders[::2]) + "}"
+        for status in RESTING:
+            self.pages(status, 0, some)
         shard = self.twins.simulated.tables.shard[self.instrument.instrument_id]
-        return MatchingEngine(
-            shard.sequence, shard.order_no, shard.trade_no, [self._order(row) for row in rows]
-        )
+        return MatchingEngine(shard.sequence, shard.order_no, shard.trade_no, orders)
 
-    def _order(self, row: tuple[Any, ...]) -> Order:
-        number, order_id, client_no, client_id, side, price, quantity, filled, value, *rest = row
-        status, key, created_us, updated_us = rest
-        order = Order(number, order_id, client_id, side, "limit", price, quantity, key, created_us)
-        order.remaining_lots -= filled
-        order.filled_value, order.status, order.updated_us = value, status, updated_us
-        self.ledger._client_nos[client_id] = client_no
-        return order
+    def pages(self, status: Status, after: int, order_nos: str | None) -> list[Any]:
+        parameters = {"status": status, "after": after, "order_nos": order_nos}
+        _, rows = self.twins.call(
+            "load_orders", {"instrument_id": self.instrument.instrument_id} | parameters
+        )
+        return rows  # type: ignore[no-any-return]
 
     def batch(self) -> tuple[list[Any], list[str]]:
         """Return the arguments of a commit that fits."""

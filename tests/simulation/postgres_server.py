@@ -6,6 +6,7 @@ positions, fees) is left out: the simulation is about what happens how often, an
 """
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ TYPES = ("limit", "market")
 STATUSES = ("open", "partially_filled", "filled", "cancelled", "rejected")
 FINAL = ("filled", "cancelled", "rejected")
 NUMBER_MAX = 2**53 - 1
+YEAR_2000_US = 946_684_800_000_000
 
 
 class Fenced(psycopg.DatabaseError):
@@ -203,16 +205,49 @@ class Functions:
 
     # The matcher's reads.
 
-    def load_open_orders(self, instrument_id: int) -> list[Any]:
+    def load_orders(self, instrument_id: int, status: str, after: int, order_nos: Any) -> list[Any]:
         names = {number: name for name, number in self.tables.clients.items()}
-        return [
-            (
-                o.order_no, o.order_id, o.client_no, names[o.client_no], o.side, o.price,
-                o.quantity, o.filled, o.value, o.status, o.key, o.created_us, o.updated_us,
-            )
-            for place in sorted(self.tables.resting)
-            if (o := self.tables.orders[place]).instrument_id == instrument_id
-        ]  # fmt: skip
+        if order_nos is None:
+            places = sorted(place for place in self.tables.resting if place[1] > after)
+        else:
+            places = [(instrument_id, int(number)) for number in items(order_nos)]
+        found = [
+            order
+            for place in places
+            if place[0] == instrument_id
+            and (order := self.tables.orders.get(place)) is not None
+            and order.status == status
+        ]
+        if not found:
+            return []
+        numbers = [
+            [o.order_no for o in found],
+            [o.client_no for o in found],
+            [o.created_us - YEAR_2000_US for o in found],
+        ]
+        texts = [
+            ",".join(o.order_id for o in found),
+            ",".join(names[o.client_no] for o in found),
+            "".join(o.side[0] for o in found),
+            ",".join(str(o.price) for o in found),
+            ",".join(str(o.quantity) for o in found),
+            ",".join(o.key for o in found),
+        ]
+        if status != "open":
+            numbers.append([o.updated_us - YEAR_2000_US for o in found])
+            texts.append(",".join(str(o.filled) for o in found))
+            texts.append(",".join(str(o.value) for o in found))
+        packed = b"".join(struct.pack(">q", number) for column in numbers for number in column)
+        last = max(o.order_no for o in found)
+        return [(len(found), last, packed, "\n".join(texts))]
+
+    # No snapshots are taken here: recovery does without them.
+
+    def list_engine_snapshots(self, instrument_id: int) -> list[Any]:
+        return []
+
+    def discard_snapshots(self, instrument_id: int, after: int) -> list[Any]:
+        return [(0,)]
 
     def ensure_clients(self, client_ids: Any) -> list[Any]:
         wanted = sorted(set(items(client_ids)))
@@ -559,7 +594,9 @@ class Session(Connection):
         self._snapshot: Functions | None = None
         self._in_transaction = False
 
-    async def execute(self, text: bytes, parameters: Any = None, prepare: Any = None) -> Cursor:
+    async def execute(
+        self, text: bytes, parameters: Any = None, prepare: Any = None, binary: bool = False
+    ) -> Cursor:
         name = QUERIES[text]
         async with self._lock:
             if self.broken or self.closed or self._generation != self.server.generation:

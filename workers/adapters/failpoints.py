@@ -33,7 +33,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "shards": ("report", "instruments", "retire"),
     "ledger": (
         "acquire", "load_open_orders", "ensure_clients", "find_first_orders", "commit", "renew",
-        "release",
+        "release", "engine_snapshots", "load_snapshot", "changes_since", "discard_snapshots",
     ),
     "stream": ("open", "read", "check", "publish", "publish_depth"),
     # of the edge

@@ -61,7 +61,7 @@ def _watch(
         "postgres": cluster.postgres.pid,
         "valkey": cluster.valkey.pid,
     }
-    series = {name: Series() for name in pids}
+    series = {name: Series(keeps_files=name == "postgres") for name in pids}
     began = said_at = time.monotonic()
     with Load(cluster.port, 1, args.clients, args.batch) as load:
         while (now := time.monotonic()) - began < 60 * args.minutes:

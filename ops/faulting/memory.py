@@ -12,6 +12,7 @@ MB = 1 << 20
 WARM_UP = 0.4
 # What is measured has noise: growth below this share, or this many bytes, is none.
 GROWTH_SHARE = 0.05
+DESCRIPTORS_NOISE = 20
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b")
 
 
@@ -20,6 +21,8 @@ class Series:
     """One process, or a server with its children: (seconds, bytes of its own, descriptors)."""
 
     points: list[tuple[float, int, int]] = field(default_factory=list)
+    # PostgreSQL keeps the files of tables open that it has used, up to a limit of its own.
+    keeps_files: bool = False
 
     def settled(self) -> list[tuple[float, int, int]]:
         """Return the points after the warm-up."""
@@ -44,7 +47,9 @@ class Series:
         """Tell whether it grows by more than noise."""
         memory, descriptors = self.growth
         level = _median(p[1] for p in self.settled())
-        return memory > max(tolerance_bytes, GROWTH_SHARE * level) or descriptors > 20
+        if memory > max(tolerance_bytes, GROWTH_SHARE * level):
+            return True
+        return descriptors > DESCRIPTORS_NOISE and not self.keeps_files
 
 
 def _median(values: Iterable[int]) -> float:

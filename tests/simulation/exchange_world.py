@@ -512,7 +512,8 @@ class World:
         name = self._instrument()
         key = order_stream(name)
         shard = self.postgres.tables.shard[self.instruments.index(name) + 1]
-        self.redis.keys.command("xgroup_destroy", key, matcher_group(shard.epoch))
+        if key.encode() in self.redis.keys.data:
+            self.redis.keys.command("xgroup_destroy", key, matcher_group(shard.epoch))
 
     def do_trim_stream(self) -> None:
         """Somebody's housekeeping removes entries, read or not."""

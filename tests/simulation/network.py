@@ -89,6 +89,11 @@ class Swarm:
         ]
         return cls(chance, rates, tuple(events))
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing can go wrong."""
+        return not self.rates and not self.events
+
     def strikes(self, name: str) -> bool:
         """Decide whether a fault strikes now."""
         rate = self.rates.get(name) if self.on else None

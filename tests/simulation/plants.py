@@ -193,18 +193,6 @@ def _names_not_kept() -> list[Patch]:
     return [(Names, "remember", lambda self, name, order: None)]
 
 
-def _names_forgotten_early() -> list[Patch]:
-    real = loop.Loop.__dict__["_look_up"]
-
-    async def look_up(self: Any, requests: Any) -> Any:
-        found = await real(self, requests)
-        for name in self._batch.names:
-            self._names._orders.pop(name, None)
-        return found
-
-    return [(loop.Loop, "_look_up", look_up)]
-
-
 def _keys_not_looked_up() -> list[Patch]:
     real = Ledger.find_first_orders
 
@@ -302,12 +290,11 @@ PLANTS = (
     Plant("a zombie publishes", 40, _zombie_publishes, ZOMBIES),
     Plant("reply from a zombie", 40, _reply_from_a_zombie, ZOMBIES),
     Plant("no floor marker", 20, _no_floor, LOSSES),
-    Plant("an append is sent again", 10, _append_again),
-    Plant("an append without an answer is called refused", 20, _lost_is_refused),
+    Plant("an append is sent again", 40, _append_again),
+    Plant("an append without an answer is called refused", 40, _lost_is_refused),
     Plant("acknowledged on append", 10, _ack_on_append),
-    Plant("priority lost on reload", 20, _priority_lost),
-    Plant("names of the batches before not kept", 40, _names_not_kept, frozenset()),
-    Plant("names forgotten before the commit", 40, _names_forgotten_early, frozenset()),
+    Plant("priority lost on reload", 40, _priority_lost),
+    Plant("names of the batches before not kept", 20, _names_not_kept, frozenset()),
     Plant("keys not looked up", 20, _keys_not_looked_up),
     Plant("trimmed before the commit", 10, _trim_before_commit),
     Plant(

@@ -598,6 +598,8 @@ class Session(Connection):
         self, text: bytes, parameters: Any = None, prepare: Any = None, binary: bool = False
     ) -> Cursor:
         name = QUERIES[text]
+        if name == "get_orders":  # made from a set
+            parameters = {"order_ids": sorted(parameters["order_ids"])}
         async with self._lock:
             if self.broken or self.closed or self._generation != self.server.generation:
                 self.broken = True

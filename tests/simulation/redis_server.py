@@ -210,21 +210,19 @@ class Keys:
         return found[: int(count)]
 
     def xgroup_create(self, key: bytes, group: bytes, start: bytes) -> bytes:
-        stream = self._stream(key)
-        if stream is None:
-            raise ResponseError("The XGROUP subcommand requires the key to exist")
+        stream = self._existing(key)
         if group in stream.groups:
             raise ResponseError("BUSYGROUP Consumer Group name already exists")
         stream.groups[group] = Group(parse_id(start))
         return b"OK"
 
     def xgroup_setid(self, key: bytes, group: bytes, start: bytes) -> bytes:
+        self._existing(key)
         self._group(key, group).last = parse_id(start)
         return b"OK"
 
     def xgroup_destroy(self, key: bytes, group: bytes) -> int:
-        stream = self._stream(key)
-        found = stream is not None and stream.groups.pop(group, None) is not None
+        found = self._existing(key).groups.pop(group, None) is not None
         self._unblock()
         return int(found)
 
@@ -252,6 +250,12 @@ class Keys:
             }
             for name, group in sorted(stream.groups.items())
         ]
+
+    def _existing(self, key: bytes) -> StreamData:
+        stream = self._stream(key)
+        if stream is None:
+            raise ResponseError("The XGROUP subcommand requires the key to exist")
+        return stream
 
     def _group(self, key: bytes, group: bytes) -> Group:
         stream = self._stream(key)

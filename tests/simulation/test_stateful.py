@@ -26,6 +26,8 @@ PEACE_S = 40.0
 class Chosen(Swarm):
     """Each fault strikes one call: the next one that it can strike."""
 
+    calm = False
+
     def __init__(self) -> None:
         super().__init__(Random(0))
         self.next: deque[str] = deque()
@@ -139,7 +141,8 @@ class Exchange(RuleBasedStateMachine):
         world = self.world
         try:
             self._run(world.peace(PEACE_S))
-            assert world.checker.problems + world.postgres.misused == []
+            problems = world.checker.problems + world.postgres.misused
+            assert problems == [], "\n".join([*list(world.trace.lines)[-30:], *problems])
         finally:
             world.loop.end(world.processes)
             self.standing.close()

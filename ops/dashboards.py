@@ -73,6 +73,14 @@ OPERATIONS = (
     )),
     Panel("Duration of requests, p99", "s", quantiles("http_request_seconds", "route")[-1:]),
     Panel("WebSocket messages", "ops", rate("websocket_messages_received_total")),
+    Panel("Memory in use", "percentunit", (
+        ("max by (job, instance) (memory_used_ratio)", "{{job}} {{instance}}"),
+    ), "Alert: over 80 %"),
+    Panel("Jobs overdue", "s", (("max by (job) (job_overdue_seconds)", "{{job}}"),)),
+    Panel("Runs of jobs", "ops", rate("job_runs_total", "job", "outcome")),
+    Panel("Kafka mirror", "s", (
+        ("max by (instrument) (mirror_lag_seconds)", "{{instrument}}"),
+    ), "How far it is behind; alert: over 10 s"),
 )  # fmt: skip
 
 BUSINESS = (

@@ -90,10 +90,6 @@ BUSINESS = (
         ("sum by (instrument) (increase(trade_volume_total[1d]))", "{{instrument}}"),
     )),
     Panel("Fills by role", "ops", rate("fills_total", "role")),
-    Panel("Share of maker fills", "percentunit", (
-        ('sum by (instrument) (rate(fills_total{role="maker"}[$__rate_interval])) / '
-         "sum by (instrument) (rate(fills_total[$__rate_interval]))", "{{instrument}}"),
-    )),
     Panel("Orders by type and side", "ops", rate("orders_received_total", "type", "side")),
     Panel("Depth", "short", (
         ("max by (instrument, side) (current_orderbook_depth)", "{{instrument}} {{side}}"),

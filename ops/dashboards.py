@@ -73,6 +73,14 @@ OPERATIONS = (
     )),
     Panel("Duration of requests, p99", "s", quantiles("http_request_seconds", "route")[-1:]),
     Panel("WebSocket messages", "ops", rate("websocket_messages_received_total")),
+    Panel("Memory in use", "percentunit", (
+        ("max by (job, instance) (memory_used_ratio)", "{{job}} {{instance}}"),
+    ), "Alert: over 80 %"),
+    Panel("Jobs overdue", "s", (("max by (job) (job_overdue_seconds)", "{{job}}"),)),
+    Panel("Runs of jobs", "ops", rate("job_runs_total", "job", "outcome")),
+    Panel("Kafka mirror", "s", (
+        ("max by (instrument) (mirror_lag_seconds)", "{{instrument}}"),
+    ), "How far it is behind; alert: over 10 s"),
 )  # fmt: skip
 
 BUSINESS = (
@@ -82,10 +90,6 @@ BUSINESS = (
         ("sum by (instrument) (increase(trade_volume_total[1d]))", "{{instrument}}"),
     )),
     Panel("Fills by role", "ops", rate("fills_total", "role")),
-    Panel("Share of maker fills", "percentunit", (
-        ('sum by (instrument) (rate(fills_total{role="maker"}[$__rate_interval])) / '
-         "sum by (instrument) (rate(fills_total[$__rate_interval]))", "{{instrument}}"),
-    )),
     Panel("Orders by type and side", "ops", rate("orders_received_total", "type", "side")),
     Panel("Depth", "short", (
         ("max by (instrument, side) (current_orderbook_depth)", "{{instrument}} {{side}}"),

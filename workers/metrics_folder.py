@@ -27,6 +27,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from workers.machine import machine_metrics
+
 # The variable that prometheus_client itself reads, and that names a folder to share.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -77,10 +79,10 @@ class MetricsFolder:
         self.registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """Return every metric, added up over the processes."""
+        """Yield every metric, added up over the processes, and those of the machine."""
         files = [str(path) for path in self._folder.glob("*.db") if self._counts(path)]
-        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-        return metrics
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        yield from machine_metrics()
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing: what there is, is known when it is asked for."""

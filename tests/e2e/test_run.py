@@ -304,6 +304,17 @@ def answers(url: str) -> bool:
         return False
 
 
+def test_one_process_on_a_platform(database_url: str, redis_url: str) -> None:
+    """`ops run` with given servers is all of it: for platforms that run a single process."""
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "EXCHANGE_ENV": "production"}
+    with run("--ephemeral", "--port", "0", **given) as process:
+        url = until_ready(process)
+        assert place_order(url) == 201
+        assert not {"postgres", "valkey-server"} & {child.name() for child in descendants(process)}
+        process.terminate()
+        assert process.wait(40) == 0
+
+
 def test_the_servers_alone_for_processes_of_somebody_else() -> None:
     with run("--ephemeral", "--port", "0", "--servers") as process:
         line = until_said(process, "export ")

@@ -26,6 +26,8 @@ from workers.settings import KafkaSettings, SettingsError
 
 ROLE = "exchange_jobs"
 RETRY_AFTER_S = 1.0
+# Between two rounds in which no instrument had events.
+IDLE_S = 0.2
 CONNECT_TIMEOUT_S = 10
 
 
@@ -104,9 +106,12 @@ def _run_once(url: str, publisher: Publisher, progress: Progress) -> None:
     with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, autocommit=True) as connection:
         connection.execute(sql.query("assume_role"), {"role": ROLE})
         while True:
+            copied = 0
             for instrument in list_instruments(connection):
                 progress(0, None)
-                mirror_slice(connection, publisher, instrument, progress)
+                copied += mirror_slice(connection, publisher, instrument, progress)
+            if not copied:
+                time.sleep(IDLE_S)
 
 
 def list_instruments(connection: SyncConnection) -> list[Instrument]:

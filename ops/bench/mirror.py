@@ -7,7 +7,8 @@
 seconds in the middle. Then every topic is read: each number must be there once when repeats are
 dropped, in order. Then a database is rebuilt from the topics alone and compared.
 
-`pairs`: orders at a fixed rate, and as many as go, with the broker up and down in turn.
+`pairs`: orders at a fixed rate, and as many as go, in turn without a mirror, with a mirror whose
+Kafka is down, and with all well.
 
 FOLDER gets an embedded PostgreSQL, Valkey and Apache Kafka of its own (see ops/embedded/kafka.py);
 delete it afterwards.
@@ -46,6 +47,7 @@ CONNECTIONS = 16
 EVENTS_PER_ORDER = 1.7
 BATCH_LENGTH = 100
 INSTRUMENT = "BTC-USD"
+STATES = ("no mirror", "down", "up")
 WAIT_S = 300.0
 
 
@@ -107,6 +109,22 @@ class Stand:
         self.mirror.kill()
         self.mirror.wait()
         self.mirror = self.start("ops", "mirror", "run")
+
+    def bring_to(self, state: str) -> None:
+        """Bring the mirror and Kafka to one of STATES."""
+        if state != "no mirror" and self.mirror.poll() is not None:
+            self.mirror = self.start("ops", "mirror", "run")
+        if state == "up":
+            if not self.kafka.running:
+                self.kafka.start(self.kafka.port)
+            wait_until(lambda: len(set(self.places())) == 1, "the mirror catches up")
+            return
+        self.kafka.kill()
+        if state == "no mirror":
+            self.mirror.terminate()
+            self.mirror.wait()
+        else:
+            time.sleep(2)  # the mirror has noticed, and tries again and again
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -322,26 +340,21 @@ class Timing(NamedTuple):
 
 
 def measure_pairs(exchange: Stand, pairs: int, seconds: float, rate: int) -> None:
-    """Print how orders go, with Kafka up and down in turn."""
+    """Print how orders go without a mirror, with Kafka down, and with Kafka up, in turn."""
     asyncio.run(send(exchange.url("/orders"), seconds, None))
-    figures: dict[tuple[str, bool], list[Timing]] = {}
+    figures: dict[tuple[str, str], list[Timing]] = {}
     for pair in range(pairs):
-        # Each first in every other pair, so that neither has a bigger database.
-        for up in (True, False) if pair % 2 == 0 else (False, True):
-            if up and not exchange.kafka.running:
-                exchange.kafka.start(exchange.kafka.port)
-                wait_until(lambda: len(set(exchange.places())) == 1, "the mirror catches up")
-            elif not up and exchange.kafka.running:
-                exchange.kafka.kill()
-                time.sleep(2)  # the mirror has noticed, and tries again and again
+        # There and back, so that none has a bigger database than the others.
+        for state in STATES if pair % 2 == 0 else STATES[::-1]:
+            exchange.bring_to(state)
             for kind, asked in ((f"{rate}/s", rate), ("full load", None)):
                 timing = asyncio.run(send(exchange.url("/orders"), seconds, asked))
-                figures.setdefault((kind, up), []).append(timing)
-                print(f"{kind:10} Kafka {'up  ' if up else 'down'} {timing.text()}", flush=True)
-    for (kind, up), timings in sorted(figures.items()):
+                figures.setdefault((kind, state), []).append(timing)
+                print(f"{kind:10} {state:10} {timing.text()}", flush=True)
+    for (kind, state), timings in sorted(figures.items()):
         per_second = statistics.median(len(one.taken) / one.seconds for one in timings)
         together = Timing([taken for one in timings for taken in one.taken], 1)
-        print(f"{kind:10} Kafka {'up  ' if up else 'down'} median {per_second:.0f} orders/s, all "
+        print(f"{kind:10} {state:10} median {per_second:.0f} orders/s, all "
               f"orders {together.text().partition('/s')[2].strip()}")  # fmt: skip
 
 

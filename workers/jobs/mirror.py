@@ -35,8 +35,8 @@ PAGE_LENGTH = 1_000
 PUBLISH_TIMEOUT_S = 8.0
 # How long a dead mirror keeps an instrument; longer than a page may take, reading included.
 LEASE_MS = 12_000
-# How often a run looks for events when it has copied all of them, and after how many looks in vain
-# it ends before its time.
+# How long a run waits when it has copied all events, and after how many looks in vain it ends
+# before its time. A run that has had nothing to copy ends at once: others may have.
 IDLE_S = 0.1
 IDLE_LOOKS_MAX = 5
 
@@ -83,18 +83,18 @@ def mirror_slice(
     if begun is None or place is None:
         return 0
     deadline = time.monotonic() + slice_s
-    looks_in_vain = 0
+    looks_left = 1
     name = instrument.instrument
     try:
-        while time.monotonic() < deadline and looks_in_vain < IDLE_LOOKS_MAX:
+        while time.monotonic() < deadline and looks_left:
             page = log.read(place, page_length)
-            if not page.events:
-                looks_in_vain += 1
-                progress(place.sequence - begun.sequence, None, "waiting for events")
-                time.sleep(IDLE_S)
-                continue
-            looks_in_vain = 0
             done = place.sequence - begun.sequence
+            if not page.events:
+                looks_left -= 1
+                progress(done, None, "waiting for events")
+                time.sleep(IDLE_S if looks_left else 0)
+                continue
+            looks_left = IDLE_LOOKS_MAX
             steps = list(unroll(name, place.sequence, place.trade_no, page.events, page.orders))
             messages = list(encode(instrument, place.epoch, steps))
 
@@ -108,6 +108,9 @@ def mirror_slice(
             if metrics is not None:
                 metrics.mirrored_events(name).inc(len(steps))
             progress(place.sequence - begun.sequence, None, f"sequence {place.sequence}")
+            if len(steps) < page_length:
+                # Caught up. To run after every order would cost trading a commit for each.
+                time.sleep(IDLE_S)
     except AdapterError as error:
         if metrics is not None:
             metrics.mirror_failures(name, type(error).__name__).inc()

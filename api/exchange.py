@@ -1,6 +1,6 @@
 """What the resources share, made once per process by the composition root."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.books import Book
 from api.errors import ApiError
@@ -10,8 +10,10 @@ from api.limits import Limiter
 from api.relay import Relay
 from api.submit import Submitter
 from api.tickers import Tickers
+from api.turns import Turns
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader
+from workers.core.records import BookSnapshot
 from workers.metrics import Metrics
 from workers.settings import KafkaSettings
 
@@ -29,6 +31,8 @@ class Exchange:
     limiter: Limiter
     relay: Relay
     metrics: Metrics
+    # Snapshots that are being taken, by instrument number.
+    snapshots: Turns[BookSnapshot] = field(default_factory=Turns)
     # None: there is no mirror.
     kafka: KafkaSettings | None = None
     # Set first of all when the process is told to stop: from then on it is not ready.

@@ -1,5 +1,7 @@
 """Stored depth snapshots over HTTP."""
 
+from functools import partial
+
 from sanic import Blueprint, HTTPResponse, Request
 
 from api.errors import ApiError, invalid
@@ -14,11 +16,14 @@ snapshots = Blueprint("snapshots", url_prefix="/market/orderbook")
 
 @snapshots.post("/snapshot")
 async def store_snapshot(request: Request) -> HTTPResponse:
-    """Store the full depth as this process's replica has it now, and return it."""
+    """Store the book as it is committed now, and return its full depth.
+
+    However many ask, one is taken at a time: it reads every resting order.
+    """
     exchange: Exchange = request.app.ctx.exchange
-    instrument = read_instrument(request, exchange)
-    depth = exchange.book(instrument.instrument).snapshot()
-    stored = await exchange.lookups.store_book_snapshot(instrument.instrument_id, depth)
+    instrument_id = read_instrument(request, exchange).instrument_id
+    take = partial(exchange.lookups.take_snapshot, instrument_id)
+    stored = await exchange.snapshots.take(instrument_id, take)
     return json_bytes(dump(snapshot_json(stored)), 201)
 
 

@@ -20,6 +20,7 @@ from ops.errors import OpsError
 from ops.instance import Instance, add_data_option, ephemeral_folder
 from ops.migrate import migrate
 from ops.output import Output
+from ops.priority import keep_analysts_low
 from ops.supervisor import STOP_TIMEOUT_S, Program, Supervisor
 from workers.settings import Settings, SettingsError
 
@@ -184,6 +185,10 @@ class Run:
         self._supervisor = supervisor
         stop = asyncio.create_task(self._stop_event.wait())
         ready = asyncio.create_task(self._become_ready(supervisor))
+        tasks = [stop, ready]
+        for server in self._servers:
+            if isinstance(server, Postgres):
+                tasks.append(asyncio.create_task(keep_analysts_low(server.url, server.pid)))
         try:
             await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
@@ -191,9 +196,9 @@ class Run:
                 await stop
             self._say("stopping")
         finally:
-            ready.cancel()
-            stop.cancel()
-            await asyncio.gather(ready, stop, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await supervisor.stop()
 
     async def _become_ready(self, supervisor: Supervisor) -> None:

@@ -17,7 +17,8 @@ import sql
 from ops.errors import OpsError
 from ops.instance import Instance, add_data_option
 from workers.core.engine import MatchingEngine
-from workers.core.messages import FINAL, Order
+from workers.core.engine_snapshot import Page, decode_page
+from workers.core.messages import FINAL, RESTING, Order
 from workers.core.rebuild import BrokenLog, LoggedEvent, rebuild
 
 # Rows of a violated invariant that are worth printing.
@@ -163,15 +164,15 @@ def _lost_order(order: dict[str, Any], stored: list[Any] | None) -> str | None:
 
 def open_orders(connection: Connection, instrument_id: int) -> Iterator[Order]:
     """Yield the resting orders of an instrument as PostgreSQL holds them."""
-    rows = connection.execute(
-        sql.query("load_open_orders"), {"instrument_id": instrument_id}
-    ).fetchall()
-    for order_no, order_id, _, client_id, side, price, quantity, filled, *_ in rows:
-        order = Order(
-            order_no, order_id, client_id, side, "limit", int(price), int(quantity), "", 0
-        )
-        order.remaining_lots -= int(filled)
-        yield order
+    for status in RESTING:
+        last = 0
+        while rows := connection.execute(
+            sql.query("load_orders"),
+            {"instrument_id": instrument_id, "status": status, "after": last, "order_nos": None},
+            binary=True,
+        ).fetchall():
+            ((count, last, numbers, texts),) = rows
+            yield from decode_page(Page(status, count, numbers, texts))[0]
 
 
 def read_events(connection: Connection, instrument_id: int) -> Iterator[LoggedEvent]:

@@ -17,8 +17,21 @@ SELECT exchange.release_lease_v1(%(instrument_id)s, %(epoch)s);
 -- :name free_shards
 SELECT * FROM exchange.free_shards_v1();
 
--- :name load_open_orders
-SELECT * FROM exchange.load_open_orders_v1(%(instrument_id)s);
+-- :name load_orders
+SELECT * FROM exchange.load_orders_v1(
+    %(instrument_id)s, %(status)s, %(after)s, %(order_nos)s);
+
+-- :name changed_orders
+SELECT * FROM exchange.changed_orders_v1(%(instrument_id)s, %(after)s, %(order_no)s);
+
+-- :name list_engine_snapshots
+SELECT * FROM exchange.list_engine_snapshots_v1(%(instrument_id)s);
+
+-- :name load_snapshot_part
+SELECT * FROM exchange.load_snapshot_part_v1(%(instrument_id)s, %(sequence)s, %(part)s);
+
+-- :name discard_snapshots
+SELECT exchange.discard_snapshots_v1(%(instrument_id)s, %(after)s);
 
 -- :name ensure_clients
 SELECT client_id, client_no FROM exchange.ensure_clients_v1(%(client_ids)s);
@@ -72,10 +85,17 @@ SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
 -- :name read_changed_orders
 SELECT * FROM exchange.read_changed_orders_v1(%(instrument_id)s, %(after)s, %(limit)s);
 
--- :name store_book_snapshot
-SELECT * FROM exchange.store_book_snapshot_v1(
-    %(instrument_id)s, %(sequence)s,
-    %(bid_prices)s, %(bid_quantities)s, %(ask_prices)s, %(ask_quantities)s);
+-- :name take_snapshot
+SELECT * FROM exchange.take_snapshot_v1(%(instrument_id)s);
+
+-- :name take_snapshot_of
+SELECT t.* FROM exchange.list_instruments() i
+CROSS JOIN LATERAL exchange.take_snapshot_v1(i.instrument_id) t
+WHERE i.instrument = %(instrument)s;
+
+-- :name thin_snapshots_of
+SELECT exchange.thin_snapshots_v1(i.instrument_id, %(kept)s, %(limit)s)
+FROM exchange.list_instruments() i WHERE i.instrument = %(instrument)s;
 
 -- :name list_book_snapshots
 SELECT * FROM exchange.list_book_snapshots_v1(%(instrument)s, %(limit)s);
@@ -185,6 +205,13 @@ JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
 WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole
 GROUP BY r.oid, r.rolname, r.rolconnlimit ORDER BY r.rolname;
 
+-- :name list_analyst_backends
+SELECT a.pid
+FROM pg_stat_activity a
+JOIN pg_roles r ON r.oid = a.usesysid
+JOIN pg_auth_members m ON m.member = r.oid
+JOIN pg_roles g ON g.oid = m.roleid AND g.rolname = 'exchange_analyst'
+WHERE r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolcreaterole;
 -- :name register_jobs
 SELECT exchange.register_jobs_v1(
     %(jobs)s, %(per_instrument)s, %(every_ms)s, %(daily_at)s::time[]);

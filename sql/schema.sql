@@ -2453,6 +2453,39 @@ $$;
 ALTER FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p_to_us bigint, p_interval_minutes integer, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: changed_orders_v1(integer, bigint, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) RETURNS TABLE(events bigint, orders bigint, trades bigint, order_nos bigint[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    -- A taker is always new: it was accepted after the snapshot.
+    RETURN QUERY
+    SELECT e.events + t.trades, e.orders, t.trades,
+           ARRAY(
+               SELECT c.order_no FROM order_events c
+               WHERE c.instrument_id = p_instrument_id AND c.sequence > p_after
+                 AND c.kind = 'cancelled' AND c.order_no <= p_order_no
+               UNION
+               SELECT m.maker_order_no FROM trades m
+               WHERE m.instrument_id = p_instrument_id AND m.sequence > p_after
+                 AND m.maker_order_no <= p_order_no)
+    FROM (SELECT count(*) AS events, count(*) FILTER (WHERE kind <> 'cancelled') AS orders
+          FROM order_events WHERE instrument_id = p_instrument_id AND sequence > p_after) e,
+         (SELECT count(*) AS trades
+          FROM trades WHERE instrument_id = p_instrument_id AND sequence > p_after) t;
+END
+$$;
+
+
+ALTER FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) OWNER TO exchange_owner;
+
+--
 -- Name: check_entries_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3334,6 +3367,28 @@ $$;
 ALTER FUNCTION exchange.detach_statements_v1() OWNER TO exchange_owner;
 
 --
+-- Name: discard_snapshots_v1(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.discard_snapshots_v1(p_instrument_id integer, p_after bigint) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    WITH engines AS (
+        DELETE FROM engine_snapshots
+        WHERE instrument_id = p_instrument_id AND sequence > p_after RETURNING 1
+    ), books AS (
+        DELETE FROM book_snapshots
+        WHERE instrument_id = p_instrument_id AND sequence > p_after RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM engines) + (SELECT count(*) FROM books)
+$$;
+
+
+ALTER FUNCTION exchange.discard_snapshots_v1(p_instrument_id integer, p_after bigint) OWNER TO exchange_owner;
+
+--
 -- Name: divide_half_even(numeric, numeric, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3379,6 +3434,34 @@ $$;
 
 
 ALTER FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
+
+--
+-- Name: engine_parts_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.engine_parts_v1(p_instrument_id integer) RETURNS TABLE(part integer, status exchange.order_status, orders integer, numbers bytea, texts text)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_after bigint;
+BEGIN
+    part := 0;
+    FOREACH status IN ARRAY ARRAY['open', 'partially_filled']::order_status[] LOOP
+        v_after := 0;
+        LOOP
+            SELECT p.orders, p.last_order_no, p.numbers, p.texts INTO orders, v_after, numbers, texts
+            FROM load_orders_v1(p_instrument_id, status, v_after) p;
+            EXIT WHEN NOT FOUND;
+            part := part + 1;
+            RETURN NEXT;
+        END LOOP;
+    END LOOP;
+END
+$$;
+
+
+ALTER FUNCTION exchange.engine_parts_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
 -- Name: ensure_clients_v1(text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4091,6 +4174,24 @@ $$;
 ALTER FUNCTION exchange.list_dead_letters_v1(p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: list_engine_snapshots_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_engine_snapshots_v1(p_instrument_id integer) RETURNS TABLE(sequence bigint, format smallint, order_no bigint, trade_no bigint, orders bigint, parts integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT e.sequence, e.format, e.order_no, e.trade_no, e.orders, e.parts
+    FROM engine_snapshots e
+    WHERE e.instrument_id = p_instrument_id
+    ORDER BY e.sequence DESC
+$$;
+
+
+ALTER FUNCTION exchange.list_engine_snapshots_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
 -- Name: list_fees_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4322,6 +4423,75 @@ $$;
 
 
 ALTER FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: load_orders_v1(integer, exchange.order_status, bigint, bigint[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[] DEFAULT NULL::bigint[]) RETURNS TABLE(orders integer, last_order_no bigint, numbers bytea, texts text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT count(*)::integer, max(o.order_no),
+           string_agg(int8send(o.order_no), '') || string_agg(int8send(o.client_no), '')
+               || string_agg(timestamptz_send(o.created_at), '')
+               || CASE WHEN p_status = 'open' THEN ''
+                       ELSE string_agg(timestamptz_send(o.updated_at), '') END,
+           concat_ws(
+               E'\n',
+               string_agg(o.order_id, ','),
+               string_agg(c.client_id, ','),
+               string_agg(CASE o.side WHEN 'buy' THEN 'b' ELSE 's' END, ''),
+               string_agg(trunc(o.price * 100000000)::text, ','),
+               string_agg(trunc(o.quantity * 100000000)::text, ','),
+               string_agg(coalesce(o.idempotency_key, ''), ','),
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_quantity * 100000000)::text, ',') END,
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_value * 10000000000000000)::text, ',') END)
+    FROM (
+        (SELECT r.* FROM orders r
+         WHERE p_order_nos IS NULL
+           AND r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
+         ORDER BY r.order_no LIMIT 50000)
+        UNION ALL
+        SELECT r.* FROM unnest(p_order_nos) AS wanted(order_no)
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders r
+            WHERE r.instrument_id = p_instrument_id AND r.order_no = wanted.order_no
+              AND r.status = p_status
+            OFFSET 0  -- one by one: any other join would read all that rests
+        ) r
+    ) o
+    JOIN clients c USING (client_no)
+    HAVING count(*) > 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) OWNER TO exchange_owner;
+
+--
+-- Name: load_snapshot_part_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) RETURNS TABLE(status text, orders integer, numbers bytea, texts text, digest bytea)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT p.status::text, p.orders, p.numbers, p.texts, p.digest
+    FROM engine_snapshot_parts p
+    WHERE p.instrument_id = p_instrument_id AND p.sequence = p_sequence AND p.part = p_part
+$$;
+
+
+ALTER FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) OWNER TO exchange_owner;
 
 --
 -- Name: make_due_v1(text, text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -5709,6 +5879,134 @@ $$;
 ALTER FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: take_snapshot_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) RETURNS TABLE(snapshot_id bigint, sequence bigint, orders bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_sequence bigint;
+    v_orders bigint;
+    v_has_depth boolean;
+    v_engine_due boolean;
+BEGIN
+    SELECT s.sequence,
+           EXISTS (SELECT FROM book_snapshots b
+                   WHERE b.instrument_id = s.instrument_id AND b.sequence = s.sequence),
+           NOT EXISTS (SELECT FROM engine_snapshots e
+                       WHERE e.instrument_id = s.instrument_id
+                         AND (e.sequence = s.sequence
+                              OR e.taken_at + e.orders * interval '50 microseconds'
+                                  > clock_timestamp()))
+    INTO v_sequence, v_has_depth, v_engine_due
+    FROM shard s WHERE s.instrument_id = p_instrument_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no instrument number %', p_instrument_id USING ERRCODE = 'EX005';
+    END IF;
+
+    IF v_engine_due OR NOT v_has_depth THEN
+        WITH standing AS MATERIALIZED (
+            SELECT * FROM shard WHERE instrument_id = p_instrument_id
+        ), levels AS MATERIALIZED (
+            SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
+            FROM orders o
+            WHERE o.instrument_id = p_instrument_id AND o.status IN ('open', 'partially_filled')
+            GROUP BY o.side, o.price
+        ), depth AS (
+            INSERT INTO book_snapshots (instrument_id, sequence, bid_prices, bid_quantities,
+                                        ask_prices, ask_quantities)
+            SELECT s.instrument_id, s.sequence,
+                   ARRAY(SELECT price FROM levels WHERE side = 'buy' ORDER BY price DESC),
+                   ARRAY(SELECT quantity FROM levels WHERE side = 'buy' ORDER BY price DESC),
+                   ARRAY(SELECT price FROM levels WHERE side = 'sell' ORDER BY price),
+                   ARRAY(SELECT quantity FROM levels WHERE side = 'sell' ORDER BY price)
+            FROM standing s
+            ON CONFLICT (instrument_id, sequence) DO NOTHING
+        ), parts AS MATERIALIZED (
+            SELECT p.* FROM engine_parts_v1(p_instrument_id) p WHERE v_engine_due
+        ), head AS (
+            INSERT INTO engine_snapshots (instrument_id, sequence, format, stream_id, order_no,
+                                          trade_no, orders, parts)
+            SELECT s.instrument_id, s.sequence, 1, s.last_stream_id, s.order_no, s.trade_no,
+                   (SELECT coalesce(sum(p.orders), 0) FROM parts p), (SELECT count(*) FROM parts)
+            FROM standing s WHERE v_engine_due
+            ON CONFLICT (instrument_id, sequence) DO NOTHING
+            RETURNING sequence, orders
+        ), body AS (
+            INSERT INTO engine_snapshot_parts (instrument_id, sequence, part, status, orders,
+                                               numbers, texts, digest)
+            SELECT p_instrument_id, h.sequence, p.part, p.status, p.orders, p.numbers, p.texts,
+                   sha256(p.numbers || convert_to(p.texts, 'UTF8'))
+            FROM head h CROSS JOIN parts p
+        )
+        SELECT s.sequence, h.orders INTO v_sequence, v_orders
+        FROM standing s LEFT JOIN head h ON true;
+    END IF;
+
+    RETURN QUERY
+    SELECT b.snapshot_id, b.sequence, v_orders
+    FROM book_snapshots b
+    WHERE b.instrument_id = p_instrument_id AND b.sequence = v_sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: thin_snapshots_v1(integer, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.thin_snapshots_v1(p_instrument_id integer, p_kept integer, p_limit integer) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    WITH engines AS (
+        DELETE FROM engine_snapshots e
+        USING (SELECT sequence FROM engine_snapshots WHERE instrument_id = p_instrument_id
+               ORDER BY sequence DESC OFFSET greatest(p_kept, 1) LIMIT p_limit) old
+        WHERE e.instrument_id = p_instrument_id AND e.sequence = old.sequence
+        RETURNING 1
+    ), books AS (
+        DELETE FROM book_snapshots b
+        USING (
+            SELECT snapshot_id
+            FROM (
+                SELECT snapshot_id, taken_at,
+                       row_number() OVER (
+                           PARTITION BY first_sequence, date_trunc(
+                               CASE WHEN taken_at < now() - interval '30 days' THEN 'day'
+                                    ELSE 'hour' END, taken_at, 'UTC')
+                           ORDER BY sequence) AS place,
+                       row_number() OVER (ORDER BY sequence DESC) AS place_from_newest
+                FROM (
+                    SELECT k.snapshot_id, k.sequence, k.taken_at,
+                           (SELECT r.first_sequence FROM partition_ranges r
+                            WHERE r.instrument_id = p_instrument_id
+                              AND r.first_sequence <= k.sequence
+                            ORDER BY r.first_sequence DESC LIMIT 1) AS first_sequence
+                    FROM book_snapshots k WHERE k.instrument_id = p_instrument_id
+                ) k
+            ) ranked
+            WHERE place > 1 AND place_from_newest > 1 AND taken_at < now() - interval '1 day'
+            LIMIT p_limit
+        ) old
+        WHERE b.snapshot_id = old.snapshot_id
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM engines) + (SELECT count(*) FROM books)
+$$;
+
+
+ALTER FUNCTION exchange.thin_snapshots_v1(p_instrument_id integer, p_kept integer, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: ticker_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -6237,6 +6535,61 @@ ALTER TABLE exchange.dead_letters OWNER TO exchange_owner;
 --
 
 COMMENT ON TABLE exchange.dead_letters IS 'Stream entries that could not be applied, kept whole. They changed nothing else. redriven says that somebody has sent what an entry asked for into the stream again, and when.';
+
+
+--
+-- Name: engine_snapshot_parts; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.engine_snapshot_parts (
+    instrument_id integer NOT NULL,
+    sequence bigint NOT NULL,
+    part integer NOT NULL,
+    status exchange.order_status NOT NULL,
+    orders integer NOT NULL,
+    numbers bytea NOT NULL,
+    texts text NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT engine_snapshot_parts_part_check CHECK ((part > 0))
+);
+ALTER TABLE ONLY exchange.engine_snapshot_parts ALTER COLUMN numbers SET STORAGE EXTERNAL;
+ALTER TABLE ONLY exchange.engine_snapshot_parts ALTER COLUMN texts SET STORAGE EXTERNAL;
+
+
+ALTER TABLE exchange.engine_snapshot_parts OWNER TO exchange_owner;
+
+--
+-- Name: TABLE engine_snapshot_parts; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.engine_snapshot_parts IS 'The orders of an engine snapshot, in pages as load_orders gives them. digest is the SHA-256 of numbers and texts.';
+
+
+--
+-- Name: engine_snapshots; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.engine_snapshots (
+    instrument_id integer NOT NULL,
+    sequence bigint NOT NULL,
+    taken_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    format smallint NOT NULL,
+    stream_id text NOT NULL,
+    order_no bigint NOT NULL,
+    trade_no bigint NOT NULL,
+    orders bigint NOT NULL,
+    parts integer NOT NULL,
+    CONSTRAINT engine_snapshots_sequence_check CHECK ((sequence >= 0))
+);
+
+
+ALTER TABLE exchange.engine_snapshots OWNER TO exchange_owner;
+
+--
+-- Name: TABLE engine_snapshots; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.engine_snapshots IS 'Engine snapshots: the shard''s counters and stream position at a sequence, and how many orders rested. They only spare a matcher time: nothing is in them that is not in orders and the event log. Never changed; old ones may go.';
 
 
 --
@@ -6896,6 +7249,22 @@ ALTER TABLE ONLY exchange.dead_letters
 
 
 --
+-- Name: engine_snapshot_parts engine_snapshot_parts_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.engine_snapshot_parts
+    ADD CONSTRAINT engine_snapshot_parts_pkey PRIMARY KEY (instrument_id, sequence, part);
+
+
+--
+-- Name: engine_snapshots engine_snapshots_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.engine_snapshots
+    ADD CONSTRAINT engine_snapshots_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
 -- Name: fees fees_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7179,6 +7548,20 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON exchange.closi
 
 
 --
+-- Name: engine_snapshot_parts append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON exchange.engine_snapshot_parts FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
+-- Name: engine_snapshots append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON exchange.engine_snapshots FOR EACH STATEMENT EXECUTE FUNCTION exchange.refuse_change_v1();
+
+
+--
 -- Name: house_entries append_only; Type: TRIGGER; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7270,6 +7653,22 @@ ALTER TABLE ONLY exchange.clients
 
 ALTER TABLE ONLY exchange.closing_balances
     ADD CONSTRAINT closing_balances_day_fkey FOREIGN KEY (day) REFERENCES exchange.settlement_runs(day) DEFERRABLE INITIALLY DEFERRED;
+
+
+--
+-- Name: engine_snapshot_parts engine_snapshot_parts_instrument_id_sequence_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.engine_snapshot_parts
+    ADD CONSTRAINT engine_snapshot_parts_instrument_id_sequence_fkey FOREIGN KEY (instrument_id, sequence) REFERENCES exchange.engine_snapshots(instrument_id, sequence) ON DELETE CASCADE;
+
+
+--
+-- Name: engine_snapshots engine_snapshots_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.engine_snapshots
+    ADD CONSTRAINT engine_snapshots_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
 
 
 --
@@ -7621,6 +8020,14 @@ GRANT ALL ON FUNCTION exchange.candles_v2(p_instrument text, p_from_us bigint, p
 
 
 --
+-- Name: FUNCTION changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.changed_orders_v1(p_instrument_id integer, p_after bigint, p_order_no bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION check_entries_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7695,6 +8102,14 @@ REVOKE ALL ON FUNCTION exchange.detach_statements_v1() FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION discard_snapshots_v1(p_instrument_id integer, p_after bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.discard_snapshots_v1(p_instrument_id integer, p_after bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.discard_snapshots_v1(p_instrument_id integer, p_after bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION divide_half_even(p_dividend numeric, p_divisor numeric, p_decimals integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7707,6 +8122,13 @@ REVOKE ALL ON FUNCTION exchange.divide_half_even(p_dividend numeric, p_divisor n
 
 REVOKE ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.end_mirror_v1(p_instrument_id integer, p_epoch bigint) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION engine_parts_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.engine_parts_v1(p_instrument_id integer) FROM PUBLIC;
 
 
 --
@@ -7876,6 +8298,14 @@ REVOKE ALL ON FUNCTION exchange.list_dead_letters_v1(p_limit integer) FROM PUBLI
 
 
 --
+-- Name: FUNCTION list_engine_snapshots_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_engine_snapshots_v1(p_instrument_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.list_engine_snapshots_v1(p_instrument_id integer) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION list_fees_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7943,6 +8373,22 @@ GRANT ALL ON FUNCTION exchange.list_statement_days_v1() TO exchange_jobs;
 
 REVOKE ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer) TO exchange_matcher;
 
 
 --
@@ -8192,6 +8638,23 @@ GRANT ALL ON FUNCTION exchange.store_book_snapshot_v1(p_instrument_id integer, p
 
 REVOKE ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_sequence bigint, p_trade_no bigint, p_lease_ms integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION take_snapshot_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION thin_snapshots_v1(p_instrument_id integer, p_kept integer, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.thin_snapshots_v1(p_instrument_id integer, p_kept integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.thin_snapshots_v1(p_instrument_id integer, p_kept integer, p_limit integer) TO exchange_jobs;
 
 
 --

@@ -71,6 +71,10 @@ class Settings:
     clock_ms: int = 1_000
     # The queues that a jobs process works on; empty: all of them.
     jobs_queues: tuple[str, ...] = ()
+    # How often each instrument's book and engine are kept.
+    snapshot_ms: int = 60_000
+    # Engine snapshots kept per instrument: the newest is used, the others stand in if it is broken.
+    snapshots_kept: int = 3
     # How often the mirror looks whether an idle instrument has events again.
     mirror_ms: int = 1_000
     # None: there is no mirror.
@@ -130,6 +134,8 @@ class Settings:
             job_hint_ms=_integer(env, "EXCHANGE_JOB_HINT_MS", cls.job_hint_ms, 500, 600_000),
             clock_ms=_integer(env, "EXCHANGE_CLOCK_MS", cls.clock_ms, 50, 60_000),
             jobs_queues=tuple(env.get("JOBS_QUEUES", "").replace(",", " ").split()),
+            snapshot_ms=_integer(env, "EXCHANGE_SNAPSHOT_MS", cls.snapshot_ms, 1_000, 86_400_000),
+            snapshots_kept=_integer(env, "EXCHANGE_SNAPSHOTS_KEPT", cls.snapshots_kept, 1, 1_000),
             mirror_ms=_integer(env, "EXCHANGE_MIRROR_MS", cls.mirror_ms, 100, 60_000),
             kafka=KafkaSettings.from_env(env),
         )

@@ -2,10 +2,12 @@
 
     python -m ops.bench.analysts load FOLDER [--trades N]   make it: 10 million trades, 15 minutes
     python -m ops.bench.analysts time FOLDER [--cold]       ask every question of questions.sql
+    python -m ops.bench.analysts plan FOLDER --library AUTO_EXPLAIN     how each is answered
 
 FOLDER gets an embedded PostgreSQL of its own, 21 GB for 10 million trades; delete it afterwards.
 Each question is asked once to warm up and then three times, of which the middle counts; with --cold
-once, after a restart, with no file of the folder in memory.
+once, after a restart, with no file of the folder in memory. It prints the time until the answer and
+the time on a processor (Linux), which is the same on a machine that has other things to do.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 
 import psycopg
 
+from ops.bench.plans import summarise
 from ops.embedded import Postgres
 from ops.migrate import migrate
 
@@ -40,7 +43,9 @@ def main(arguments: list[str]) -> int:
     loading.add_argument("--trades", type=int, default=10_000_000)
     timing = actions.add_parser("time")
     timing.add_argument("--cold", action="store_true")
-    for action in (loading, timing):
+    planning = actions.add_parser("plan")
+    planning.add_argument("--library", default="auto_explain", help="its name, or its file's path")
+    for action in (loading, timing, planning):
         action.add_argument("folder", type=Path)
     args = parser.parse_args(arguments)
     if args.action == "load":
@@ -49,6 +54,13 @@ def main(arguments: list[str]) -> int:
         with Postgres(args.folder / "data") as server:
             migrate(server.url)
             load(server.url, args.trades)
+        return 0
+    if args.action == "plan":
+        with Postgres(args.folder / "data") as server:
+            for question in questions():
+                print(question)
+                for line in summarise(server.url, args.library, question).lines():
+                    print(f"    {line}", flush=True)
         return 0
     for question in questions():
         if args.cold:
@@ -60,13 +72,14 @@ def main(arguments: list[str]) -> int:
             for question in questions():
                 ask(server.url, question)
                 answers = [ask(server.url, question) for _ in range(REPEATS)]
-                report(statistics.median(taken for taken, _ in answers), answers[0][1], question)
+                taken, busy, rows = zip(*answers, strict=True)
+                report(statistics.median(taken), statistics.median(busy), rows[0], question)
     return 0
 
 
 def load(url: str, trades: int) -> None:
     """Fill a migrated database."""
-    statements = named_statements()
+    statements = named_statements("history.sql")
     with psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
 
         def run(name: str, **values: object) -> None:
@@ -93,11 +106,12 @@ def load(url: str, trades: int) -> None:
             for name in ("shard", "balances", "positions"):
                 run(name)
         run("closings")
+        run("settle")
         connection.execute("VACUUM ANALYZE")
 
 
-def named_statements() -> dict[str, str]:
-    text = (FOLDER / "history.sql").read_text()
+def named_statements(name: str) -> dict[str, str]:
+    text = (FOLDER / name).read_text()
     parts = re.split(r"^-- :name (\w+)$", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
@@ -108,18 +122,24 @@ def questions() -> Iterator[str]:
             yield line.strip()
 
 
-def ask(url: str, question: str) -> tuple[float, int]:
-    """Return the seconds that a question takes in a fresh session, and its rows."""
+def ask(url: str, question: str) -> tuple[float, float, int]:
+    """Ask in a fresh session; return the seconds it takes, those on a processor, and the rows."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET max_parallel_workers_per_gather = 0")
         connection.execute("SELECT * FROM analytics.instruments()")
-        started = time.perf_counter()
+        pid = connection.info.backend_pid
+        busy, started = processor_s(pid), time.perf_counter()
         rows = connection.execute(question.encode()).fetchall()
-        return time.perf_counter() - started, len(rows)
+        return time.perf_counter() - started, processor_s(pid) - busy, len(rows)
 
 
-def report(taken: float, rows: int, question: str) -> None:
-    print(f"{taken * 1000:9.1f} ms {rows:6d} rows  {question}", flush=True)
+def processor_s(pid: int) -> float:
+    """Return the seconds a process has been on a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def report(taken: float, busy: float, rows: int, question: str) -> None:
+    print(f"{taken * 1000:9.1f} {busy * 1000:9.1f} ms {rows:6d} rows  {question}", flush=True)
 
 
 def forget(folder: Path) -> None:

@@ -1,5 +1,5 @@
--- A long history, made by SQL alone. verify() finds nothing wrong with it but that its settlements
--- discharge nothing: they are there for what they close with.
+-- A long history, made by SQL alone. verify() finds nothing wrong with it but that its settlements,
+-- all but the last, discharge nothing: they are there for what they close with.
 -- Every trade is three events: a maker's order, a taker's order, their trade. Every twentieth is
 -- followed by an order that stays in the book, and by the cancel of the one that was put there
 -- 1,000 such orders ago. Prices and clients come from multiplicative hashes of the trade's number:
@@ -173,3 +173,8 @@ FROM (SELECT day, client_no, asset_id,
              sum(amount) OVER (PARTITION BY client_no, asset_id ORDER BY day) AS posted
       FROM moved) s
 JOIN days USING (day);
+
+-- :name settle
+-- The two days after those, for once as it is done.
+SET session_replication_role = DEFAULT;
+SELECT FROM exchange.settle_v1((%(begin)s::timestamptz + %(length)s::interval)::date - 1, 'bench');

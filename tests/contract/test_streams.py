@@ -1,7 +1,7 @@
 """The stream adapters against a real server: order, floors, epochs, fences."""
 
 from collections.abc import AsyncIterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -244,3 +244,42 @@ async def test_a_subscription_that_falls_silent_says_so(
     with pytest.raises(OutcomeUnknown):
         await anext(messages)
     await publisher.close()
+
+
+async def test_what_is_applied_does_not_count_as_waiting_after_a_crash(
+    redis_url: str, stream: OrderStream
+) -> None:
+    writer = StreamWriter(redis_url, 8, KEY_TTL_MS)
+    await writer.append("BTC-USD", orders(*(b"%d" % n for n in range(7))))
+    entries = await stream.read(10, 1)
+    # They were committed; the matcher died before it could publish and trim.
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    await later.open(entries[-1][0])
+    assert await writer.append("BTC-USD", orders(b"next")) == [Appended()]
+    assert await read_all(later) == [b"next"]
+    await writer.close()
+    await later.close()
+
+
+@pytest.mark.parametrize("steps", range(1, 5))
+async def test_a_zombie_held_up_within_its_depth_spoils_nothing(
+    redis_url: str, stream: OrderStream, steps: int
+) -> None:
+    later = OrderStream(redis_url, "BTC-USD", 6)
+    reader = DepthReader(redis_url)
+    whole = DepthSnapshot(3, [(10, 1)], [(12, 2)])
+    reset = stream._reset_depth
+
+    async def held_up(*arguments: Any) -> Any:
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            await later.publish_depth(whole)
+        return await reset(*arguments)
+
+    stream._reset_depth = held_up  # type: ignore[assignment]
+    with pytest.raises(Fenced):
+        await stream.publish_depth(DepthSnapshot(9, [(8, 9)], [(14, 9)]))
+    assert await reader.snapshot("BTC-USD") == whole
+    await later.close()
+    await reader.close()

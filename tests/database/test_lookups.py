@@ -15,7 +15,6 @@ from workers.adapters.errors import DataRejected, TimedOut, Unavailable
 from workers.adapters.ledger import Ledger
 from workers.adapters.lookups import Lookups
 from workers.adapters.postgres import connect, translated
-from workers.core.depth import DepthSnapshot
 from workers.core.messages import Command, Trade
 from workers.core.records import Candle, Changes, OrderPlace, Ticker, record_trade
 
@@ -390,17 +389,26 @@ async def test_changes_are_of_one_moment(matcher: Matcher, lookups: Lookups) -> 
 
 
 async def test_snapshots(matcher: Matcher, lookups: Lookups) -> None:
-    empty = await lookups.store_book_snapshot(1, DepthSnapshot(0, [], []))
-    await matcher.commit(await matcher.apply(*(limit("buy", ONE + n, 1 + n) for n in range(5))))
-    depth = DepthSnapshot(5, [(10**20 - 2, 10**20 - 1), (3, 2)], [(10**20 - 1, 1)])
-    stored = await lookups.store_book_snapshot(1, depth)
-    assert (stored.instrument, stored.sequence, stored.bids, stored.asks) == ("BTC-USD", *depth)
+    empty = await lookups.take_snapshot(1)
+    assert (empty.sequence, empty.bids, empty.asks) == (0, [], [])
+    await matcher.commit(
+        await matcher.apply(
+            limit("buy", 10**20 - 2, 10**20 - 2),
+            limit("buy", 10**20 - 2, 1),
+            limit("buy", 3, 2),
+            limit("sell", 10**20 - 1, 3),
+            market("buy", 2),
+        )
+    )
+    stored = await lookups.take_snapshot(1)
+    assert (stored.instrument, stored.sequence) == ("BTC-USD", 6)
+    assert stored.bids == [(10**20 - 2, 10**20 - 1), (3, 2)]
+    assert stored.asks == [(10**20 - 1, 1)]
     assert await lookups.book_snapshot(stored.snapshot_id) == stored
     assert await lookups.book_snapshot(stored.snapshot_id + 999) is None
-    again = await lookups.store_book_snapshot(1, DepthSnapshot(5, [(1, 1)], []))
-    assert again == stored
+    assert await lookups.take_snapshot(1) == stored
     assert await lookups.book_snapshots("BTC-USD", 10) == [
-        (stored.snapshot_id, 5, stored.taken_us, 2, 1, 10**20 - 2, 10**20 - 1),
+        (stored.snapshot_id, 6, stored.taken_us, 2, 1, 10**20 - 2, 10**20 - 1),
         (empty.snapshot_id, 0, empty.taken_us, 0, 0, None, None),
     ]
     assert len(await lookups.book_snapshots("BTC-USD", 1)) == 1
@@ -408,54 +416,56 @@ async def test_snapshots(matcher: Matcher, lookups: Lookups) -> None:
 
 
 async def test_two_snapshots_of_one_sequence_at_once(lookups: Lookups) -> None:
-    depth = DepthSnapshot(0, [(1, 1)], [])
-    both = await asyncio.gather(*(lookups.store_book_snapshot(1, depth) for _ in range(2)))
+    both = await asyncio.gather(*(lookups.take_snapshot(1) for _ in range(2)))
     assert both[0] == both[1]
+    assert len(await lookups.book_snapshots("BTC-USD", 10)) == 1
 
+
+async def test_no_snapshot_of_an_unknown_instrument(lookups: Lookups) -> None:
+    with pytest.raises(DataRejected):
+        await lookups.take_snapshot(99)
+
+
+# What edges of the release before store: the depth that they have.
 
 UNUSABLE = {
-    "not committed": DepthSnapshot(1, [], []),
-    "negative sequence": DepthSnapshot(-1, [], []),
-    "nothing at a level": DepthSnapshot(0, [(2, 0)], []),
-    "negative price": DepthSnapshot(0, [], [(-2, 1)]),
-    "worst bid first": DepthSnapshot(0, [(1, 1), (2, 1)], []),
-    "worst ask first": DepthSnapshot(0, [], [(2, 1), (1, 1)]),
-    "a level twice": DepthSnapshot(0, [(2, 1), (2, 1)], []),
-    "crossed": DepthSnapshot(0, [(2, 1)], [(2, 1)]),
+    "not committed": "1, 1, '{}', '{}', '{}', '{}'",
+    "negative sequence": "1, -1, '{}', '{}', '{}', '{}'",
+    "nothing at a level": "1, 0, '{2}', '{0}', '{}', '{}'",
+    "negative price": "1, 0, '{}', '{}', '{-2}', '{1}'",
+    "worst bid first": "1, 0, '{1,2}', '{1,1}', '{}', '{}'",
+    "worst ask first": "1, 0, '{}', '{}', '{2,1}', '{1,1}'",
+    "a level twice": "1, 0, '{2,2}', '{1,1}', '{}', '{}'",
+    "crossed": "1, 0, '{2}', '{1}', '{2}', '{1}'",
+    "unequal lengths": "1, 0, '{1}', '{}', '{}', '{}'",
+    "unknown instrument": "99, 0, '{}', '{}', '{}', '{}'",
 }
 
 
-@pytest.mark.parametrize("depth", UNUSABLE.values(), ids=UNUSABLE)
-async def test_no_book_looks_like_this(lookups: Lookups, depth: DepthSnapshot) -> None:
-    with pytest.raises(DataRejected):
-        await lookups.store_book_snapshot(1, depth)
-    assert await lookups.book_snapshots("BTC-USD", 10) == []
-
-
-@pytest.mark.parametrize(
-    "arguments", ["1, 0, '{1}', '{}', '{}', '{}'", "99, 0, '{}', '{}', '{}', '{}'"]
-)
-def test_unequal_lengths_and_unknown_instruments(
-    tables: psycopg.Connection, arguments: str
+@pytest.mark.parametrize("arguments", UNUSABLE.values(), ids=UNUSABLE)
+async def test_no_book_looks_like_this(
+    lookups: Lookups, tables: psycopg.Connection, arguments: str
 ) -> None:
     with pytest.raises(psycopg.Error) as refused:
         tables.execute(f"SELECT exchange.store_book_snapshot_v1({arguments})")
     assert refused.value.sqlstate in ("23514", "EX003")
+    assert await lookups.book_snapshots("BTC-USD", 10) == []
 
 
+@pytest.mark.parametrize("table", ["book_snapshots", "engine_snapshots", "engine_snapshot_parts"])
 async def test_a_snapshot_is_never_changed_but_may_go(
-    lookups: Lookups, tables: psycopg.Connection
+    matcher: Matcher, lookups: Lookups, tables: psycopg.Connection, table: str
 ) -> None:
-    await lookups.store_book_snapshot(1, DepthSnapshot(0, [(1, 1)], []))
+    await matcher.commit(await matcher.apply(limit("buy", 1, 1)))
+    await lookups.take_snapshot(1)
     for change in (
-        "UPDATE exchange.book_snapshots SET sequence = 7",
-        "TRUNCATE exchange.book_snapshots",
+        f"UPDATE exchange.{table} SET sequence = 7",
+        f"TRUNCATE exchange.{table} CASCADE",
     ):
         with pytest.raises(psycopg.Error) as refused:
             tables.execute(change)
         assert refused.value.sqlstate == "EX004"
-    tables.execute("DELETE FROM exchange.book_snapshots")
-    assert await lookups.book_snapshots("BTC-USD", 10) == []
+    assert tables.execute(f"DELETE FROM exchange.{table}").rowcount == 1
 
 
 # Limits.

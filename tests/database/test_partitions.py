@@ -143,7 +143,7 @@ async def test_nothing_slows_down_with_history(matcher: Matcher, look: psycopg.C
             "events": f"read_events_v1(1, {matcher.engine.sequence - 9}, 100)",
             "changes": f"read_changes_v1(1, {matcher.engine.sequence - 9}, 100)",
             "changed orders": f"read_changed_orders_v1(1, {matcher.engine.sequence - 9}, 100)",
-            "recovery": "load_open_orders_v1(1)",
+            "recovery": "load_orders_v1(1, 'open', 0)",
         }.items():
             before = await rows_read(matcher, look)
             look.execute(f"SELECT * FROM exchange.{call}").fetchall()

@@ -60,8 +60,8 @@ def test_every_instrument_is_mirrored_whatever_dies(
         def reconciled() -> bool:
             return (
                 look.execute(
-                    "SELECT FROM exchange.job_runs WHERE job = 'reconciliation' AND outcome = 'done'"
-                    " AND detail NOT LIKE '%mirrored_messages%'"
+                    "SELECT FROM exchange.job_runs WHERE job = 'reconciliation'"
+                    " AND outcome = 'done' AND detail NOT LIKE '%mirrored_messages%'"
                 ).rowcount
                 > 0
             )

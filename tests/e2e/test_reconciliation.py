@@ -13,6 +13,7 @@ import redis
 import sql
 from tests.exchange import Client, Exchange, Load, eventually, free_port, running
 from tests.job_processes import JobProcesses, runs
+from tests.kafka import mock_cluster
 from workers.adapters.jobs import connect_jobs
 from workers.jobs.job import Context
 from workers.jobs.progress import no_progress
@@ -126,3 +127,33 @@ def test_without_redis_the_rest_is_checked(
     checks = len(sql.queries("invariants.sql"))
     assert result.detail.startswith(f"{checks} of {checks + 2} hold; not checked: published_d")
     assert result.detail.count("not checked") == 2
+
+
+def test_what_kafka_has_lost_is_seen(
+    exchange: Exchange, database_url: str, redis_url: str, tmp_path: Path, look: psycopg.Connection
+) -> None:
+    checks = len(sql.queries("invariants.sql")) + 3
+    with mock_cluster() as brokers:
+        env = {"KAFKA_BROKERS": brokers}
+        with JobProcesses(database_url, redis_url, tmp_path, **env) as processes:
+            processes.only("mirror", subject="BTC-USD")
+            processes.clock()
+            processes.worker()
+            with exchange.client() as client:
+                for price in range(1, 20):
+                    assert client.order("buy", 1, price).status == 201
+            eventually(
+                lambda: look.execute(
+                    "SELECT FROM exchange.mirror_offsets o JOIN exchange.shard s"
+                    " USING (instrument_id) WHERE o.sequence = s.sequence AND s.sequence > 0"
+                ).fetchall(),
+                "all of it is mirrored",
+            )
+            assert reconcile(processes, look) == f"{checks} of {checks} hold"
+            # As it looks when a topic was made anew.
+            look.execute("UPDATE exchange.job_due SET due_at = '9999-01-01' WHERE job = 'mirror'")
+            look.execute("UPDATE exchange.mirror_offsets SET sequence = sequence + 1000")
+            detail = reconcile(processes, look)
+            assert detail.startswith(
+                f"{checks - 1} of {checks} hold; VIOLATED mirrored_messages: 3 rows"
+            )

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
+from ops.analyst import add_analyst
+from ops.priority import NICENESS
 from ops.processes import running, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +133,28 @@ def test_process_that_is_killed_comes_back(server_folder: Path) -> None:
         assert next(line for line in process.stdout if "trading, epoch 2" in line)
         assert place_order(url) == 201
         process.terminate()
+        process.stdout.read()
+        assert process.wait(40) == 0
+
+
+def test_sessions_of_analysts_get_the_lowest_priority_and_no_others(server_folder: Path) -> None:
+    with run("--data", str(server_folder), "--port", "0") as process:
+        until_ready(process)
+        database = json.loads((server_folder / "instance.json").read_text())["postgres_url"]
+        with psycopg.connect(database, autocommit=True) as admin:
+            password = add_analyst(admin, "ada")
+            with psycopg.connect(database, user="ada", password=password) as analyst:
+                pid = analyst.info.backend_pid
+                assert wait_until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == NICENESS, 10)
+                # The matcher's, the web process's and this test's.
+                others = admin.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE usename = 'exchange'"
+                ).fetchall()
+                assert len(others) >= 3
+                usual = os.getpriority(os.PRIO_PROCESS, 0)
+                assert {os.getpriority(os.PRIO_PROCESS, other) for (other,) in others} == {usual}
+        process.terminate()
+        assert process.stdout is not None
         process.stdout.read()
         assert process.wait(40) == 0
 

@@ -107,6 +107,7 @@ def test_one_that_comes_again_and_again_needs_no_more_files(tmp_path: Path) -> N
             assert counts(tmp_path) == (2 * times, 2 * times, 2 * times, 1, times)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "counter_0.db",
+        "gauge_livemax_0.db",
         "gauge_livesum_0.db",
         "gauge_mostrecent_0.db",
         "histogram_0.db",

@@ -1,19 +1,32 @@
 """The matcher's side of PostgreSQL: leases, recovery, and the commit of a batch."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
 import sql
-from workers.adapters.errors import Contended
+from workers.adapters.errors import AdapterError, Contended
 from workers.adapters.postgres import Connection, connect, translated
 from workers.core.batch import Batch
 from workers.core.duplicates import FirstOrder
+from workers.core.engine_snapshot import (
+    BrokenSnapshot,
+    Counters,
+    EngineChanges,
+    EngineSnapshot,
+    Page,
+    decode_page,
+)
 from workers.core.instruments import Instrument
-from workers.core.messages import Order
+from workers.core.messages import RESTING, Order, Status
 from workers.core.units import parse_units
 
 ROLE = "exchange_matcher"
 COMMIT_TRIES_MAX = 5
+# Orders that are asked for by number at once: as many as come in one page.
+PAGE_ORDERS_MAX = 50_000
 
 
 class Standing(NamedTuple):
@@ -28,7 +41,10 @@ class Standing(NamedTuple):
 
 
 class Ledger:
-    """One instrument's writer. Two connections: look-ups do not wait for the running commit."""
+    """One instrument's writer. Two connections: look-ups do not wait for the running commit.
+
+    Recovery reads through the one for commits, so that the lease can be renewed meanwhile.
+    """
 
     def __init__(
         self, instrument: Instrument, lease_ms: int, commits: Connection, lookups: Connection
@@ -78,30 +94,38 @@ class Ledger:
         return await self._lease_call("release_lease", epoch)
 
     async def load_open_orders(self) -> list[Order]:
-        """Return every resting order, by order_no."""
-        async with translated():
-            cursor = await self._lookups.execute(
-                sql.query("load_open_orders"),
-                {"instrument_id": self._instrument.instrument_id},
-                prepare=False,
+        """Return every resting order, in no order."""
+        return await self._decode(self._pages(0))
+
+    async def engine_snapshots(self) -> list[EngineSnapshot]:
+        """Return the engine snapshots, newest first. Raises BrokenSnapshot."""
+        async with self._reading_snapshots():
+            rows = await self._recovery_rows("list_engine_snapshots")
+        return [
+            EngineSnapshot(format, Counters(sequence, order_no, trade_no), orders, parts)
+            for sequence, format, order_no, trade_no, orders, parts in rows
+        ]
+
+    async def discard_snapshots(self, after: int) -> int:
+        """Delete what claims to be newer than `after`, which is committed; return how many."""
+        ((count,),) = await self._recovery_rows("discard_snapshots", after=after)
+        return int(count)
+
+    async def load_snapshot(self, snapshot: EngineSnapshot) -> list[Order]:
+        """Return the orders of a snapshot, as they were. Raises BrokenSnapshot."""
+        async with self._reading_snapshots():
+            return await self._decode(self._parts(snapshot))
+
+    async def changes_since(self, then: Counters) -> EngineChanges:
+        """Return what happened after `then`. Raises BrokenSnapshot."""
+        async with self._reading_snapshots():
+            rows = await self._recovery_rows(
+                "changed_orders", after=then.sequence, order_no=then.order_no
             )
-            rows = await cursor.fetchall()
-        orders = []
-        for (
-            order_no, order_id, client_no, client_id, side, price_ticks, quantity_lots,
-            filled_lots, filled_value, status, key, created_us, updated_us,
-        ) in rows:  # fmt: skip
-            order = Order(
-                order_no, order_id, client_id, side, "limit",
-                int(price_ticks), int(quantity_lots), key, created_us,
-            )  # fmt: skip
-            order.remaining_lots -= int(filled_lots)
-            order.filled_value = int(filled_value)
-            order.status = status
-            order.updated_us = updated_us
-            orders.append(order)
-            self._client_nos[client_id] = client_no
-        return orders
+            ((events, orders, trades, order_nos),) = rows
+            resting = await self._decode(self._pages_of(order_nos))
+            resting += await self._decode(self._pages(then.order_no))
+        return EngineChanges(events, orders, trades, order_nos, resting)
 
     async def find_first_orders(
         self, order_ids: Sequence[str], keys: Sequence[tuple[str, str]]
@@ -206,6 +230,78 @@ class Ledger:
                 # Rolled back as a whole, so the same batch may simply be sent again.
                 if not tries_left:
                     raise
+
+    async def _decode(self, pages: AsyncIterator[Page]) -> list[Order]:
+        """Return the orders of all pages. The database gets the next one ready meanwhile."""
+
+        async def fetch() -> Page | None:
+            return await anext(pages, None)
+
+        orders: list[Order] = []
+        ahead = asyncio.create_task(fetch())
+        try:
+            while page := await ahead:
+                ahead = asyncio.create_task(fetch())
+                await asyncio.sleep(0)  # let it be sent
+                decoded, clients = decode_page(page)
+                orders += decoded
+                self._client_nos.update((name, number) for number, name in clients.items())
+        finally:
+            ahead.cancel()
+            await asyncio.wait([ahead])
+        return orders
+
+    async def _pages(self, after: int) -> AsyncIterator[Page]:
+        """Yield all resting orders after a number."""
+        for status in RESTING:
+            last = after
+            while rows := await self._page(status, last, None):
+                ((count, last, numbers, texts),) = rows
+                yield Page(status, count, numbers, texts)
+
+    async def _pages_of(self, order_nos: Sequence[int]) -> AsyncIterator[Page]:
+        """Yield those of these orders that rest."""
+        for first in range(0, len(order_nos), PAGE_ORDERS_MAX):
+            wanted = integer_array(order_nos[first : first + PAGE_ORDERS_MAX])
+            for status in RESTING:
+                for count, _, numbers, texts in await self._page(status, 0, wanted):
+                    yield Page(status, count, numbers, texts)
+
+    async def _page(self, status: Status, after: int, order_nos: str | None) -> list[Any]:
+        return await self._recovery_rows(
+            "load_orders", status=status, after=after, order_nos=order_nos
+        )
+
+    async def _parts(self, snapshot: EngineSnapshot) -> AsyncIterator[Page]:
+        """Yield the pages that a snapshot keeps."""
+        sequence = snapshot.counters.sequence
+        for part in range(1, snapshot.parts + 1):
+            rows = await self._recovery_rows("load_snapshot_part", sequence=sequence, part=part)
+            if not rows:
+                raise BrokenSnapshot(f"part {part} of {snapshot.parts} is missing")
+            ((status, count, numbers, texts, digest),) = rows
+            if sha256(numbers + texts.encode()).digest() != digest:
+                raise BrokenSnapshot(f"part {part} is not what was stored: its digest differs")
+            yield Page(status, count, numbers, texts)
+
+    async def _recovery_rows(self, name: str, **parameters: object) -> list[tuple[Any, ...]]:
+        async with translated():
+            cursor = await self._commits.execute(
+                sql.query(name),
+                {"instrument_id": self._instrument.instrument_id, **parameters},
+                binary=True,
+            )
+            return await cursor.fetchall()
+
+    @asynccontextmanager
+    async def _reading_snapshots(self) -> AsyncIterator[None]:
+        """Turn what only snapshots suffer from into BrokenSnapshot: recovery does without them."""
+        try:
+            yield
+        except AdapterError as error:
+            if self._commits.closed:
+                raise
+            raise BrokenSnapshot(str(error)) from error
 
     async def _lease_call(self, name: str, epoch: int) -> bool:
         async with translated():

@@ -9,7 +9,7 @@ import psycopg
 
 import sql
 from workers.adapters.errors import Unavailable
-from workers.adapters.ledger import integer_array, list_instruments
+from workers.adapters.ledger import list_instruments
 from workers.adapters.postgres import (
     POOL_TIMEOUT_S,
     PUBLIC_STATEMENT_TIMEOUT_MS,
@@ -18,7 +18,6 @@ from workers.adapters.postgres import (
     translated,
 )
 from workers.adapters.waiting import within
-from workers.core.depth import DepthSnapshot
 from workers.core.instruments import Instrument
 from workers.core.records import (
     BookSnapshot,
@@ -204,20 +203,15 @@ class Lookups:
         touched = tuple((row[0], _order(row[1:])) for row in orders)
         return sequence, Changes(after, sequence, trades, touched)
 
-    async def store_book_snapshot(self, instrument_id: int, depth: DepthSnapshot) -> BookSnapshot:
-        """Keep `depth`, whose levels are best first. Return it, or the one of the same sequence."""
-        (row,) = await self._rows(
-            "store_book_snapshot",
-            {
-                "instrument_id": instrument_id,
-                "sequence": depth.sequence,
-                "bid_prices": integer_array([price_ticks for price_ticks, _ in depth.bids]),
-                "bid_quantities": integer_array([quantity for _, quantity in depth.bids]),
-                "ask_prices": integer_array([price_ticks for price_ticks, _ in depth.asks]),
-                "ask_quantities": integer_array([quantity for _, quantity in depth.asks]),
-            },
-        )
-        return _snapshot(row)
+    async def take_snapshot(self, instrument_id: int) -> BookSnapshot:
+        """Keep the book as it is committed now, depth and engine state; return the depth."""
+        async with self._long_question():
+            rows = await self._rows("take_snapshot", {"instrument_id": instrument_id})
+            ((snapshot_id, *_),) = rows
+            snapshot = await self.book_snapshot(snapshot_id)
+        if snapshot is None:
+            raise Unavailable(f"snapshot {snapshot_id} was deleted as soon as it was taken")
+        return snapshot
 
     async def book_snapshots(self, instrument: str, limit: int) -> list[SnapshotSummary]:
         """Return the newest depth snapshots of an instrument, newest first."""

@@ -82,6 +82,9 @@ class OrderStream:
                 kind, _, epoch = name.rpartition("-")
                 if kind == "matcher" and epoch.isdigit() and int(epoch) < self._epoch:
                     await self._writes.xgroup_destroy(self._key, name)
+            # The epoch before may have died between its commit and its trim: what is applied must
+            # not count as waiting, or edges would refuse the order that leads to the next trim.
+            await self._writes.xtrim(self._key, minid=next_position(position))
             await self._measure_clock()
             info = await self._writes.xinfo_stream(self._key)
         deleted = info.get("max-deleted-entry-id", b"0-0").decode()
@@ -188,24 +191,19 @@ class OrderStream:
     async def publish_depth(self, snapshot: DepthSnapshot) -> None:
         """Publish complete depth: every replica resyncs. Raises Fenced."""
         keys = [depth_key(self._instrument), bids_key(self._instrument), asks_key(self._instrument)]
+        steps: list[list[str | int | bytes]] = [["begin"]]
+        for side, levels in (("bids", snapshot.bids), ("asks", snapshot.asks)):
+            for start in range(0, len(levels), LEVELS_PER_WRITE):
+                step: list[str | int | bytes] = [side]
+                for price_ticks, quantity_lots in levels[start : start + LEVELS_PER_WRITE]:
+                    step += (price_ticks, quantity_lots)
+                steps.append(step)
         notice = encode_reset(snapshot.sequence, self._epoch)
-        finish: list[str | int | bytes] = [
-            "finish",
-            snapshot.sequence,
-            depth_channel(self._instrument),
-            notice,
-        ]
+        steps.append(["finish", snapshot.sequence, depth_channel(self._instrument), notice])
         async with translated():
-            if await self._reset_depth(keys, [self._epoch, "begin"]) == -1:
-                raise Fenced("a later epoch has published already")
-            for key, levels in ((keys[1], snapshot.bids), (keys[2], snapshot.asks)):
-                for start in range(0, len(levels), LEVELS_PER_WRITE):
-                    piece = levels[start : start + LEVELS_PER_WRITE]
-                    await self._writes.hset(
-                        key, mapping={str(price): str(quantity) for price, quantity in piece}
-                    )
-            if await self._reset_depth(keys, [self._epoch, *finish]) == -1:
-                raise Fenced("a later epoch has published already")
+            for step in steps:
+                if await self._reset_depth(keys, [self._epoch, *step]) == -1:
+                    raise Fenced("a later epoch has published already")
 
     async def _raise_floor(self, position: str) -> None:
         """See to it that every id appended from now on lies after `position`."""

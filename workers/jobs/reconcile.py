@@ -25,7 +25,7 @@ from workers.core.messages import Order, Side
 from workers.jobs.job import Context, Result
 from workers.jobs.mirror_check import missing_messages
 from workers.jobs.progress import Progress
-from workers.settings import KafkaSettings
+from workers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,13 @@ def _orders(
         yield Order(order_no, str(order_no), "", side, "limit", int(price), int(lots), "", 0)
 
 
+def compare_mirror(context: Context, instruments: Sequence[Instrument]) -> list[str]:
+    """Return which topics have had fewer messages than were mirrored."""
+    assert context.settings.kafka is not None
+    missing = missing_messages(context.connection, context.settings.kafka)
+    return [f"{topic}: {count} messages are missing" for topic, count in missing.items()]
+
+
 async def _read_depth(redis_url: str, instrument: str) -> DepthSnapshot | None:
     async with _reader(redis_url) as reader:
         return await reader.snapshot(instrument)
@@ -133,10 +140,32 @@ def _columns(side: str, levels: Sequence[DepthLevel]) -> dict[str, str]:
     }
 
 
-# What is compared per instrument with something outside of PostgreSQL: each returns what differs.
-Check = Callable[[Context, Instrument], list[str]]
-KAFKA = "mirrored_messages"
-CHECKS: dict[str, Check] = {"published_depth": compare_depth, "matcher_state": compare_state}
+# What is compared with something outside of PostgreSQL: each returns what differs.
+Check = Callable[[Context, Sequence[Instrument]], list[str]]
+
+
+def each(compare: Callable[[Context, Instrument], list[str]]) -> Check:
+    """Return a check of one instrument after another."""
+
+    def check(context: Context, instruments: Sequence[Instrument]) -> list[str]:
+        differing = []
+        for instrument in instruments:
+            try:
+                problems = compare(context, instrument)
+            except DataRejected as error:  # such as a sequence that was never committed
+                problems = [str(error)]
+            differing += [f"{instrument.instrument} {problem}" for problem in problems]
+        return differing
+
+    return check
+
+
+def checks(settings: Settings) -> dict[str, Check]:
+    """Return the checks that these settings ask for, by name. Adding one takes a row here."""
+    found = {"published_depth": each(compare_depth), "matcher_state": each(compare_state)}
+    if settings.kafka is not None:
+        found["mirrored_messages"] = compare_mirror
+    return found
 
 
 def reconcile(
@@ -144,50 +173,29 @@ def reconcile(
 ) -> tuple[list[Violation], dict[str, str]]:
     """Return what does not hold; and what could not be checked, because a server is down: why."""
     names = list(sql.queries("invariants.sql"))
-    total = len(names) + len(checks) * len(instruments)
-
-    progress = context.progress
-    violations = check_invariants(context.connection, names, total, progress)
+    total = len(names) + len(checks)
+    violations = check_invariants(context.connection, names, total, context.progress)
     unchecked: dict[str, str] = {}
-    done = len(names)
-    for name, check in checks.items():
-        differing: list[str] = []
-        for instrument in instruments:
-            progress(done, total, f"{name} of {instrument.instrument}")
-            try:
-                found = check(context, instrument)
-                differing += [f"{instrument.instrument} {problem}" for problem in found]
-            except DataRejected as error:  # such as a sequence that was never committed
-                differing.append(f"{instrument.instrument} {error}")
-            except AdapterError as error:
-                unchecked[name] = str(error)
-            done += 1
-        if differing:
-            violations.append(Violation(name, len(differing), differing[:ROWS_MAX]))
-    progress(total, total)
+    for done, (name, check) in enumerate(checks.items(), len(names)):
+        context.progress(done, total, name)
+        try:
+            differing = check(context, instruments)
+        except AdapterError as error:
+            unchecked[name] = str(error)
+        else:
+            if differing:
+                violations.append(Violation(name, len(differing), differing[:ROWS_MAX]))
+    context.progress(total, total)
     return violations, unchecked
-
-
-def compare_kafka(context: Context, kafka: KafkaSettings) -> list[str]:
-    """Return which topics have had fewer messages than were mirrored."""
-    missing = missing_messages(context.connection, kafka)
-    return [f"{topic}: {count} messages are missing" for topic, count in missing.items()]
 
 
 def run(context: Context) -> Result:
     """Reconcile, and tell: a metric per invariant, an error in the log per violation."""
     instruments = list_instruments(context.connection)
-    violations, unchecked = reconcile(context, instruments, CHECKS)
-    names = [*sql.queries("invariants.sql"), *CHECKS]
-    if (kafka := context.settings.kafka) is not None:
-        names.append(KAFKA)
-        context.progress(len(names) - 1, len(names), KAFKA)
-        try:
-            if missing := compare_kafka(context, kafka):
-                violations.append(Violation(KAFKA, len(missing), missing))
-        except AdapterError as error:
-            unchecked[KAFKA] = str(error)
+    asked = checks(context.settings)
+    violations, unchecked = reconcile(context, instruments, asked)
     broken = {violation.name: violation for violation in violations}
+    names = [*sql.queries("invariants.sql"), *asked]
     for name in names:
         if name in broken or name not in unchecked:
             rows = broken[name].rows if name in broken else 0

@@ -1,7 +1,7 @@
 """Every job there is."""
 
 from workers.adapters.jobs import Period, RetryPolicy
-from workers.jobs import mirror, partitions, reconcile, settlement
+from workers.jobs import mirror, partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
 from workers.settings import Settings
 
@@ -30,6 +30,10 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
         Job(
             "reconciliation", JOBS_QUEUE, Period(every_ms=settings.reconcile_ms), reconcile.run,
             time_limit_ms=4 * HOUR_MS,
+        ),
+        Job(
+            "snapshot", JOBS_QUEUE, Period(every_ms=settings.snapshot_ms), snapshots.run,
+            per_instrument=True,
         ),
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
     ]  # fmt: skip

@@ -254,14 +254,20 @@ class Loop:
             self._batch = self._open_batch(batch.position)
             self._taken.set()
             commit = asyncio.create_task(self._ledger.commit(parameters))
-            await asyncio.sleep(0)  # let it be sent; the database works while we encode
-            replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
-            news = encode_changes(changes, self._epoch)
             try:
+                await asyncio.sleep(0)  # let it be sent; the database works while we encode
+                replies = [(to, encode_replies(replies)) for to, replies in batch.replies.items()]
+                news = encode_changes(changes, self._epoch)
                 await commit
             except DataRejected as error:
                 self._caution.refused(batch.entry_ids, error)
                 raise
+            finally:
+                if not commit.done():
+                    # Never leave it behind. Its connection will be closed, and the next one may get
+                    # the same file descriptor, on which the event loop still waits for this one.
+                    commit.cancel()
+                    await asyncio.gather(commit, return_exceptions=True)
             self._caution.committed(batch)
             self._committed.append(batch)
             self._position = batch.position

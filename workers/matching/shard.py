@@ -11,7 +11,7 @@ from workers.adapters.streams import OrderStream
 from workers.core.instruments import Instrument
 from workers.matching.loop import Caution, Loop
 from workers.matching.observe import BatchObserver
-from workers.matching.recovery import recover
+from workers.matching.recovery import keep_lease, recover
 from workers.metrics import Metrics
 from workers.settings import Settings
 
@@ -90,7 +90,10 @@ class Shard:
             self.metrics.matcher_lease_held(name).set(1)
             stream = OrderStream(self.settings.redis_url, name, standing.epoch)
             try:
-                engine = await recover(name, ledger, stream, standing)
+                recovering = recover(name, ledger, stream, standing)
+                engine = await keep_lease(
+                    ledger, standing.epoch, self.settings.lease_ms, recovering
+                )
                 logger.info(
                     "trading, epoch %d, sequence %d, %d resting orders, state %s, after %.3f s",
                     standing.epoch, engine.sequence, len(engine.book.orders),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from collections import Counter
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -30,8 +31,10 @@ from api.stream import stream
 from api.submit import Submitter
 from api.system import system
 from api.tickers import Tickers
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.streams import StreamLags, StreamWriter
 from workers.metrics import Metrics
@@ -42,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 # Before a task that did not end is cancelled once more.
 CANCEL_S = 0.5
-
-# Connections to PostgreSQL per web process: small plans allow about 20 in all.
-DATABASE_CONNECTIONS_MAX = 4
 
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
@@ -64,15 +64,26 @@ LIMITS = {
 }
 
 
-def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None = None) -> Sanic:  # type: ignore[type-arg]
+def create_app(
+    settings: Settings,
+    metrics_folder: Path,
+    parent_pid: int | None = None,
+    failpoints: Failpoints | None = None,
+) -> Sanic:  # type: ignore[type-arg]
     """Return the edge, not serving yet; it connects when the server starts.
 
     It stops when the process `parent_pid`, which started it as one of several, is gone.
     """
+    around = (failpoints or Failpoints()).around
     app = Sanic("exchange", configure_logging=False)
     app.config.update(LIMITS)
     app.ctx.failed = False
     app.ctx.origins = settings.origins
+    app.ctx.allowed_hosts = settings.allowed_hosts
+    app.ctx.address_connections_max = (
+        0 if settings.proxies_count else settings.address_connections_max
+    )
+    app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
         [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
@@ -86,14 +97,27 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         for order_type, side in product(("limit", "market"), ("buy", "sell")):
             metrics.orders_received(order_type, side)  # there from the start, at 0
         edge_id = uuid.uuid4().hex
-        lookups = Lookups(settings.database_url, DATABASE_CONNECTIONS_MAX)
+        lookups = around(
+            "lookups", Lookups(settings.database_url, settings.database_connections_max)
+        )
         await lookups.open()
+        replica = None
+        if settings.database_read_url:
+            replica = Lookups(settings.database_read_url, settings.database_connections_max)
+            await replica.open()
+        past = Past(lookups, replica)
         instruments = Instruments(lookups)
-        writer = StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms)
-        reader = DepthReader(settings.redis_url)
-        publisher = Publisher(settings.redis_url)
-        limits = RateLimits(
-            settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+        writer = around(
+            "writer",
+            StreamWriter(settings.redis_url, settings.stream_waiting_max, settings.key_ttl_ms),
+        )
+        reader = around("reader", DepthReader(settings.redis_url))
+        publisher = around("publisher", Publisher(settings.redis_url))
+        limits = around(
+            "limits",
+            RateLimits(
+                settings.redis_url, settings.rate_limit_window_ms, settings.rate_limit_requests_max
+            ),
         )
         submitter = Submitter(
             edge_id=edge_id,
@@ -105,7 +129,14 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         )
         books: dict[str, Book] = {}
         histories: dict[str, History] = {}
-        relay = Relay(books, histories, lookups, metrics, settings.slow_client_ms)
+        relay = Relay(
+            books,
+            histories,
+            lookups,
+            metrics,
+            settings.slow_client_ms,
+            settings.address_websockets_max,
+        )
         feed = Feed(
             edge_id=edge_id,
             redis_url=settings.redis_url,
@@ -123,16 +154,12 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
         app.ctx.exchange = Exchange(
             submitter=submitter,
             lookups=lookups,
+            past=past,
             instruments=instruments,
             feed=feed,
             reader=reader,
             tickers=Tickers(lookups),
-            limiter=Limiter(
-                limits,
-                settings.rate_limit_requests_max,
-                metrics,
-                behind_proxies=settings.proxies_count > 0,
-            ),
+            limiter=Limiter(limits, metrics, behind_proxies=settings.proxies_count > 0),
             relay=relay,
             metrics=metrics,
             kafka=settings.kafka,
@@ -147,6 +174,7 @@ def create_app(settings: Settings, metrics_folder: Path, parent_pid: int | None 
             publisher,
             reader,
             limits,
+            past,
             lookups,
         ]
         app.ctx.background = [

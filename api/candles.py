@@ -19,29 +19,35 @@ INTERVALS_MAX = 10_000
 @candles.get("/analytics")
 async def analytics(request: Request) -> HTTPResponse:
     """Return trade aggregates of every interval with trades, and the average over all of them."""
-    about, candles = await _read(request)
+    about, candles, headers = await _read(request)
     body = {
         **about,
         "aggregates": [aggregate_json(candle) for candle in candles],
         "overall_vwap": vwap_json(candles),
     }
-    return json_bytes(dump(body))
+    return json_bytes(dump(body), headers=headers)
 
 
 @candles.get("/candles")
 async def read_candles(request: Request) -> HTTPResponse:
     """Return the candle of every interval with trades."""
-    about, candles = await _read(request)
-    return json_bytes(dump({**about, "candles": [candle_json(candle) for candle in candles]}))
+    about, candles, headers = await _read(request)
+    body = {**about, "candles": [candle_json(candle) for candle in candles]}
+    return json_bytes(dump(body), headers=headers)
 
 
-async def _read(request: Request) -> tuple[dict[str, object], list[Candle]]:
-    """Return what was asked, and the intervals. Raises ApiError (400, 404)."""
+async def _read(request: Request) -> tuple[dict[str, object], list[Candle], dict[str, str]]:
+    """Return what was asked, the intervals, and headers that say how old they may be.
+
+    Raises ApiError (400, 404).
+    """
     exchange: Exchange = request.app.ctx.exchange
     name = read_instrument(request, exchange).instrument
     start_us, end_us = read_range(request)
     interval = read_interval(request)
-    candles = await exchange.lookups.candles(name, start_us, end_us, interval, INTERVALS_MAX + 1)
+    candles, age_ms = await exchange.past.candles(
+        name, start_us, end_us, interval, INTERVALS_MAX + 1
+    )
     if len(candles) > INTERVALS_MAX:
         raise ApiError(
             "invalid_request",
@@ -54,4 +60,4 @@ async def _read(request: Request) -> tuple[dict[str, object], list[Candle]]:
         "end_time": timestamp(end_us),
         "interval_minutes": interval,
     }
-    return about, candles
+    return about, candles, {} if age_ms is None else {"Data-Age-Ms": str(age_ms)}

@@ -50,10 +50,11 @@ class Channel:
 class Connection:
     """The outgoing half of one WebSocket."""
 
-    def __init__(self, ws: WebsocketImplProtocol) -> None:
+    def __init__(self, ws: WebsocketImplProtocol, address: str) -> None:
         assert ws.io_proto is not None
         assert ws.io_proto.transport is not None
         self.ws = ws
+        self.address = address
         self._transport = ws.io_proto.transport
         # Channels subscribed to, and the task of those that are preparing.
         self.channels: dict[Channel, asyncio.Task[None] | None] = {}

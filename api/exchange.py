@@ -12,6 +12,7 @@ from api.submit import Submitter
 from api.tickers import Tickers
 from api.turns import Turns
 from workers.adapters.lookups import Lookups
+from workers.adapters.past import Past
 from workers.adapters.pubsub import DepthReader
 from workers.core.records import BookSnapshot
 from workers.metrics import Metrics
@@ -24,6 +25,7 @@ class Exchange:
 
     submitter: Submitter
     lookups: Lookups
+    past: Past
     instruments: Instruments
     feed: Feed
     reader: DepthReader

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 
 from api.errors import ApiError, unknown_instrument
+from api.unmatched import Watch
 from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
 from workers.core.instruments import Instrument
@@ -21,6 +23,7 @@ class Instruments:
         self._lookups = lookups
         self._by_name: dict[str, Instrument] = {}
         self._known = asyncio.Event()
+        self._watch = Watch()
 
     @property
     def names(self) -> list[str]:
@@ -35,6 +38,7 @@ class Instruments:
                 self._by_name = {instrument.instrument: instrument for instrument, _ in rows}
                 if self._by_name:
                     self._known.set()
+                self._watch.look(rows, time.monotonic())
             except AdapterError as error:
                 logger.warning("cannot refresh the instruments: %s", error)
             await asyncio.sleep(REFRESH_S if self._known.is_set() else 0.1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sanic import Request
 
+from api.allowances import Allowances
 from api.errors import ApiError
 from workers.adapters.errors import AdapterError
 from workers.adapters.limits import Check, RateLimits, Verdict
@@ -21,11 +22,15 @@ US_PER_S = 1_000_000
 PASS_S = 1.0
 # Checks per call: bounds how long one call occupies Redis.
 CHECKS_MAX = 256
+# How often Redis is told of what was allowed without asking it.
+TELL_S = 0.05
 
 
 class Limiter:
-    """Checks requests against the limits, many at a time: what asks while one call is under way
-    goes together in the next.
+    """Checks requests against the limits.
+
+    Who is far from them is counted here, and Redis is told soon after. The others are checked by
+    Redis, many at a time: what asks while one call is under way goes together in the next.
 
     When Redis does not answer, everything passes: orders are refused by their own append, and
     reading goes on.
@@ -34,15 +39,15 @@ class Limiter:
     def __init__(
         self,
         limits: RateLimits,
-        requests_max: int,
         metrics: Metrics,
         *,
         behind_proxies: bool = False,
     ) -> None:
         self._limits = limits
-        self._requests_max = requests_max
         self._metrics = metrics
         self._behind_proxies = behind_proxies
+        self._allowances = Allowances(limits.window_us, limits.requests_max)
+        self._teller: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
         self._checker: asyncio.Task[None] | None = None
         self._pass_until = 0.0
@@ -55,15 +60,20 @@ class Limiter:
         Verdicts come in the order of the calls.
         """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._pass_until:
+        now = loop.time()
+        if now < self._pass_until:
             return None
         keys = [rate_key("ip", limited_address(address))]
         if client_id is not None:
             keys.append(rate_key("client", client_id))
+        at_once = self._allowances.take(keys, cost, now * US_PER_S)
+        if at_once is not None:
+            if self._teller is None:
+                self._teller = loop.call_later(TELL_S, self._tell)
+            return at_once
+        self._tell()  # first: Redis must know all that this process took
         verdict: asyncio.Future[Verdict | None] = loop.create_future()
-        self._waiting.append((Check(keys, cost), verdict))
-        if self._checker is None or self._checker.done():
-            self._checker = loop.create_task(self._check())
+        self._ask(Check(keys, cost), verdict)
         answer = await verdict
         if answer is not None and not answer.allowed:
             self._metrics.rate_limited_requests.inc()
@@ -86,10 +96,24 @@ class Limiter:
     def headers(self, verdict: Verdict) -> dict[str, str]:
         """Return the headers that tell a client where it stands."""
         return {
-            "RateLimit-Limit": str(self._requests_max),
+            "RateLimit-Limit": str(self._limits.requests_max),
             "RateLimit-Remaining": str(verdict.remaining),
             "RateLimit-Reset": str(math.ceil(verdict.reset_us / US_PER_S)),
         }
+
+    def _tell(self) -> None:
+        """Tell Redis what was allowed without it, and learn from its answers."""
+        if self._teller is not None:
+            self._teller.cancel()
+            self._teller = None
+        loop = asyncio.get_running_loop()
+        for key, cost in self._allowances.untold():
+            self._ask(Check([key], cost), loop.create_future())
+
+    def _ask(self, check: Check, verdict: "asyncio.Future[Verdict | None]") -> None:
+        self._waiting.append((check, verdict))
+        if self._checker is None or self._checker.done():
+            self._checker = asyncio.get_running_loop().create_task(self._check())
 
     async def _check(self) -> None:
         while self._waiting:
@@ -106,7 +130,10 @@ class Limiter:
                 batch += self._waiting
                 self._waiting = []
                 verdicts = [None] * len(batch)
-            for (_, future), verdict in zip(batch, verdicts, strict=True):
+            now_us = asyncio.get_running_loop().time() * US_PER_S
+            for (check, future), verdict in zip(batch, verdicts, strict=True):
+                if verdict is not None:
+                    self._allowances.learn(check.keys, verdict, now_us)
                 if not future.done():
                     future.set_result(verdict)
 

@@ -46,9 +46,13 @@ async def enter(request: Request) -> None:
     whose they are; and operations are never limited.
     """
     observe.begin(request)
+    check_host(request)
     exchange: Exchange = request.app.ctx.exchange
-    if exchange.stopping and request.route and request.route.extra.websocket:
-        raise ApiError("unavailable", "this process is stopping: connect again")
+    if request.route and request.route.extra.websocket:
+        if exchange.stopping:
+            raise ApiError("unavailable", "this process is stopping: connect again")
+        if not exchange.relay.has_room(exchange.limiter.address(request)):
+            raise ApiError("rate_limited", "too many WebSockets from this address: close some")
     counted = _route_says(request, "counted", True)
     if counted:
         await exchange.limiter.admit(request)
@@ -63,7 +67,28 @@ async def enter(request: Request) -> None:
 async def leave(request: Request, response: HTTPResponse) -> None:
     """Do what comes after every answer, refusals included."""
     response.headers.update(rate_headers(request))
+    if request.app.ctx.exchange.stopping and request.stream is not None:
+        # Else clients with always one more request would keep us from ending.
+        request.stream.keep_alive = False  # type: ignore[attr-defined]
     observe.end(request, response)
+
+
+def check_host(request: Request) -> None:
+    """Refuse a request for a name that is not ours. Clients that send no name are no browsers."""
+    allowed: frozenset[str] | None = request.app.ctx.allowed_hosts
+    host = request.headers.get("Host")
+    if allowed is None or host is None or host_name(host) in allowed:
+        return
+    raise ApiError(
+        "host_not_allowed", "this is not who you asked for: see EXCHANGE_HOSTS, or use 127.0.0.1"
+    )
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, without its port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
 
 
 def check_body(request: Request) -> None:

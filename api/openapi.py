@@ -97,6 +97,9 @@ class Operation:
     description: str = ""
 
 
+# Of what may be read from a replica.
+AGE = "Data-Age-Ms"
+
 # Parameters.
 
 INSTRUMENT = Parameter(
@@ -292,14 +295,14 @@ TABLE: tuple[Operation, ...] = (
     Operation(
         "get", "/market/analytics", MARKET, "read_analytics",
         "Aggregate trades per interval: quantity, prices, VWAP",
-        {200: Answer("Aggregates, oldest first.", answers.Analytics)},
+        {200: Answer("Aggregates, oldest first.", answers.Analytics, headers=(AGE,))},
         errors=READ_ERRORS,
         parameters=(INSTRUMENT, *RANGE, INTERVAL),
     ),
     Operation(
         "get", "/market/candles", MARKET, "read_candles",
         "Read candles: open, high, low, close, volume",
-        {200: Answer("Candles, oldest first.", answers.Candles)},
+        {200: Answer("Candles, oldest first.", answers.Candles, headers=(AGE,))},
         errors=READ_ERRORS,
         parameters=(INSTRUMENT, *RANGE, INTERVAL),
     ),
@@ -421,6 +424,11 @@ RATE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 # Name: description, schema, whether it always comes. The rate limit is not always on.
 HEADERS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "Idempotent-Replayed": ("This is a repeat.", {"type": "string", "enum": ["true"]}, True),
+    AGE: (
+        "How many milliseconds old it may be; absent when it is not read from a replica.",
+        _SECONDS,
+        False,
+    ),
     "Location": ("Where it is.", {"type": "string"}, True),
     "Retry-After": ("Seconds to wait.", _SECONDS, True),
     "RateLimit-Limit": ("Requests allowed in a window.", _SECONDS, False),

@@ -9,6 +9,7 @@ waits for it.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from api import frames
@@ -16,6 +17,7 @@ from api.books import Book
 from api.connections import POLL_S, Channel, Connection, Kind
 from api.errors import ApiError
 from api.history import History, split
+from api.limits import limited_address
 from api.schemas import trade_json
 from workers.adapters.errors import AdapterError
 from workers.adapters.lookups import Lookups
@@ -51,6 +53,7 @@ class Relay:
         lookups: Lookups,
         metrics: Metrics,
         slow_client_ms: int,
+        address_websockets_max: int,
     ) -> None:
         self._books = books
         self._histories = histories
@@ -59,6 +62,12 @@ class Relay:
         self._behind_s_max = slow_client_ms / 1000
         self._channels: dict[tuple[Kind, str], Channel] = {}
         self.connections: set[Connection] = set()
+        self._address_websockets_max = address_websockets_max
+        self._addresses: Counter[str] = Counter()
+
+    def has_room(self, address: str) -> bool:
+        """Tell whether one more connection from an address may come."""
+        return self._addresses[limited_address(address)] < self._address_websockets_max
 
     def channel(self, kind: Kind, instrument: str) -> Channel:
         """Return a channel."""
@@ -70,6 +79,7 @@ class Relay:
     def add(self, connection: Connection) -> None:
         """Take a connection in."""
         self.connections.add(connection)
+        self._addresses[limited_address(connection.address)] += 1
         self._metrics.websocket_connections.inc()
 
     def remove(self, connection: Connection) -> None:
@@ -77,6 +87,10 @@ class Relay:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
+        address = limited_address(connection.address)
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
         self._metrics.websocket_connections.dec()
         for channel in list(connection.channels):
             connection.leave(channel)

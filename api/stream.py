@@ -78,7 +78,7 @@ class Session:
         self._exchange = exchange
         self._ws = ws
         self._address = address
-        self.connection = Connection(ws)
+        self.connection = Connection(ws, address)
         self._parts: list[bytes] = []
         self._inbox: list[bytes] = []
         self._reader: asyncio.Task[None] | None = None

@@ -11,6 +11,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from api.exchange import Exchange
 from api.responses import json_bytes
 from api.schemas import dump, timestamp
+from api.unmatched import complaints
 from workers.adapters.errors import AdapterError
 from workers.adapters.kafka_health import reach_broker
 from workers.adapters.waiting import within
@@ -62,12 +63,11 @@ async def readyz(request: Request) -> HTTPResponse:
     missing = ["this process is stopping"] if exchange.stopping else []
     try:
         if await within(CHECK_S, exchange.lookups.migrated()):
-            for instrument, matched in await within(CHECK_S, exchange.lookups.instruments()):
-                name = instrument.instrument
+            rows = await within(CHECK_S, exchange.lookups.instruments())
+            missing += complaints(rows)
+            for name in (instrument.instrument for instrument, matched in rows if matched):
                 book = exchange.feed.books.get(name)
-                if not matched:
-                    missing.append(f"no matcher holds {name}: start one (see the Procfile)")
-                elif book is None or book.sequence < 0:
+                if book is None or book.sequence < 0:
                     missing.append(f"the order book of {name} has not arrived yet")
         else:
             missing.append("migrations are not current: run `python -m ops migrate`")

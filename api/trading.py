@@ -11,6 +11,7 @@ from api.observe import Submission
 from api.schemas import OrderBody, check_sizes, order_json
 from api.submit import Answer, NoReply, Repeat
 from workers.adapters.errors import AdapterError
+from workers.adapters.waiting import within
 from workers.core.codec import Reply
 from workers.core.duplicates import FirstOrder, judge
 from workers.core.instruments import Instrument
@@ -18,6 +19,8 @@ from workers.core.messages import FINAL, CancelOrder, SubmitOrder
 from workers.core.records import OrderRecord, TradeRecord
 
 MASK = (1 << 62) - 1
+# The one look-up after the time is up may add so much to it: a silent database keeps nobody longer.
+LOOK_S = 2.0
 
 
 class Submitted(NamedTuple):
@@ -104,7 +107,7 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
     try:
         answer = await exchange.submitter.submit(instrument, command)
         if isinstance(answer, Repeat):
-            first = await exchange.lookups.order(answer.order_id)
+            first = await within(LOOK_S, exchange.lookups.order(answer.order_id))
             if first is not None and _key(first, first.instrument) == _key(
                 command, instrument.instrument
             ):
@@ -116,7 +119,7 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
                 # This one was not applied, but the first may be.
                 raise _unknown_outcome(answer.order_id) from refusal
     except NoReply:
-        answer = await _find(exchange, instrument, command)
+        answer = await within(LOOK_S, _find(exchange, instrument, command))
     if isinstance(answer, OrderRecord):
         repeated = answer.order_id != command.order_id
         return await _stored(exchange, instrument, command, answer, repeated=repeated)
@@ -204,7 +207,7 @@ async def _send_cancel(exchange: Exchange, instrument: Instrument, order_id: str
     try:
         return await exchange.submitter.submit(instrument, CancelOrder(order_id, 0, 0))
     except NoReply:
-        order = await exchange.lookups.order(order_id)
+        order = await within(LOOK_S, exchange.lookups.order(order_id))
         if order is None or order.status in FINAL:
             return order
         raise _unknown_outcome(order_id) from None

@@ -11,6 +11,9 @@ COMMANDS = {
     "replay": ("ops.replay", "Send a file of orders to a running exchange."),
     "generate": ("ops.generate", "Write a file of orders that looks like a market."),
     "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
+    "dashboards": ("ops.dashboards", "Write Grafana's dashboards anew."),
+    "env": ("ops.env", "Write .env.example anew after a setting was added."),
+    "doctor": ("ops.doctor", "Check servers, settings and matchers; print a fix per finding."),
     "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),
     "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),
     "url": ("ops.url", "Print where a server of the running exchange is."),
@@ -27,7 +30,11 @@ COMMANDS = {
     "jobs": ("ops.jobs", "List background jobs, run one now, redrive dead letters."),
     "mirror": ("ops.mirror", "List how far the Kafka mirror is, run one, or forget it."),
     "rebuild": ("ops.rebuild", "Restore a lost database from the Kafka mirror's topics."),
+    "bench": ("ops.bench.speed", "Measure how fast the exchange is on this machine."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
+    "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),
+    "faults": ("ops.faults", "Hurt an exchange of its own and check that nothing is lost."),
+    "soak": ("ops.soak", "Trade for a while and see that no process grows."),
 }
 
 

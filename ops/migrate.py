@@ -2,11 +2,13 @@
 
 import argparse
 import os
+from importlib.metadata import files
 from pathlib import Path
 
 from ops.errors import OpsError
 from ops.instance import Instance, add_data_option
 
+PACKAGE = "trade-engine"
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -31,7 +33,11 @@ def migrate(database_url: str) -> None:
 
     if not database_url.startswith(("postgres://", "postgresql://")):
         raise OpsError("DATABASE_URL must start with postgres:// or postgresql://")
-    configuration = Config(toml_file=PROJECT, attributes={"database_url": database_url})
+    configuration = Config(
+        toml_file=PROJECT if PROJECT.exists() else None, attributes={"database_url": database_url}
+    )
+    if not PROJECT.exists():
+        configuration.set_main_option("script_location", str(_installed_migrations()))
     try:
         command.upgrade(configuration, "head")
     except CommandError as error:
@@ -39,3 +45,11 @@ def migrate(database_url: str) -> None:
     except (psycopg.Error, sqlalchemy.exc.DBAPIError) as error:
         said = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise OpsError(f"The database cannot be migrated: {said}") from error
+
+
+def _installed_migrations() -> Path:
+    """Return the folder that the installed package has in place of the checkout's `alembic/`."""
+    for file in files(PACKAGE) or ():
+        if file.parts[-3:] == (PACKAGE, "alembic", "env.py"):
+            return Path(str(file.locate())).resolve().parent
+    raise OpsError("The migrations are not installed: install trade-engine anew")

@@ -7,12 +7,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
 import psutil
 
-from ops import processes
+from ops import processes, reload
 from ops.address import Address, PortTakenError
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import Server
@@ -51,6 +51,15 @@ BANNER = """
 """
 
 
+SERVERS_BANNER = """
+  The servers are ready, and the database is current. For `honcho start` and the like:
+
+    export PORT={port} DATABASE_URL={DATABASE_URL} REDIS_URL={REDIS_URL}
+
+  Ctrl-C stops them.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     env = os.environ
@@ -64,6 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ephemeral", action="store_true", help="use a temporary data folder, deleted at the end"
     )
+    parser.add_argument(
+        "--dev", action="store_true", help="start the processes again when their code changes"
+    )
+    parser.add_argument(
+        "--servers",
+        action="store_true",
+        help="start the servers alone, for processes that something else starts (honcho)",
+    )
 
 
 def _port(text: str) -> int:
@@ -75,13 +92,14 @@ def _port(text: str) -> int:
 def main(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; a second one ends everything at once."""
     given = {name: url for name in SERVERS if (url := os.environ.get(name))}
-    _check_environment(given)
+    _check_environment(given, args.host)
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(ephemeral_folder()) if args.ephemeral else args.data
         instance = Instance(data)
         address = _claim(args.host, args.port, instance)
         stack.enter_context(instance.locked())
-        Run(instance, address, given, args.ephemeral).run()
+        programs = () if args.servers else PROGRAMS
+        Run(instance, address, given, args.ephemeral, programs, args.dev).run()
     return 0
 
 
@@ -115,7 +133,7 @@ def _end_left_behind(instance: Instance) -> bool:
     return bool(left) and processes.end(left, signal.SIGTERM, STOP_TIMEOUT_S)
 
 
-def _check_environment(given: Mapping[str, str]) -> None:
+def _check_environment(given: Mapping[str, str], host: str) -> None:
     """Raise OpsError for a setting that would stop a process right after its start."""
     missing = [name for name in SERVERS if name not in given]
     if missing and os.environ.get("EXCHANGE_ENV") == "production":
@@ -125,7 +143,7 @@ def _check_environment(given: Mapping[str, str]) -> None:
         )
     stand_ins = {"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", "PORT": "0"}
     try:
-        Settings.from_env({**os.environ, **stand_ins, **given})
+        Settings.from_env({**os.environ, **stand_ins, **given, "HOST": host}).check_listening()
     except SettingsError as error:
         raise OpsError(str(error)) from error
 
@@ -134,13 +152,21 @@ class Run:
     """One run of the exchange on a data folder that is ours alone."""
 
     def __init__(
-        self, instance: Instance, address: Address, given: Mapping[str, str], ephemeral: bool
+        self,
+        instance: Instance,
+        address: Address,
+        given: Mapping[str, str],
+        ephemeral: bool,
+        programs: Sequence[Program] = PROGRAMS,
+        dev: bool = False,
     ) -> None:
         self._instance = instance
         self._address = address
         self._urls = dict(given)
         self._ephemeral = ephemeral
-        self._output = Output([program.name for program in PROGRAMS], os.environ)
+        self._programs = programs
+        self._dev = dev
+        self._output = Output([program.name for program in programs], os.environ)
         self._servers: list[Server] = []
         self._supervisor: Supervisor | None = None
         self._stopping = False
@@ -181,7 +207,7 @@ class Run:
             environment["LOG_FORMAT"] = "text"
         # What earlier runs counted is over.
         shutil.rmtree(self._instance.metrics, ignore_errors=True)
-        supervisor = Supervisor(PROGRAMS, environment, self._output.line, self._describe)
+        supervisor = Supervisor(self._programs, environment, self._output.line, self._describe)
         self._supervisor = supervisor
         stop = asyncio.create_task(self._stop_event.wait())
         ready = asyncio.create_task(self._become_ready(supervisor))
@@ -193,6 +219,10 @@ class Run:
             await asyncio.wait((ready, stop), return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
+                if self._dev:
+                    watch = asyncio.create_task(self._reload(supervisor))
+                    await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
+                    watch.cancel()
                 await stop
             self._say("stopping")
         finally:
@@ -202,6 +232,10 @@ class Run:
             await supervisor.stop()
 
     async def _become_ready(self, supervisor: Supervisor) -> None:
+        if not self._programs:
+            self._describe()
+            self._output.text(SERVERS_BANNER.format(**self._urls, port=self._address.port))
+            return
         await supervisor.start()
         await supervisor.until_ready(self._address.missing, READY_TIMEOUT_S)
         supervisor.keep()
@@ -213,6 +247,11 @@ class Run:
                 logs=self._instance.logs if self._servers else "in this terminal",
             )
         )
+
+    async def _reload(self, supervisor: Supervisor) -> None:
+        async for path in reload.changes():
+            self._say(f"{path} has changed")
+            supervisor.terminate()
 
     def _pids(self) -> dict[str, int]:
         pids = {server.name: server.pid for server in self._servers}

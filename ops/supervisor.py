@@ -133,6 +133,12 @@ class Supervisor:
             await child.finish()
         self._children.clear()
 
+    def terminate(self) -> None:
+        """Ask every program to end; those that are kept start again."""
+        for child in self._children.values():
+            if child.process.returncode is None:
+                child.process.terminate()
+
     def kill(self) -> None:
         """End everything at once, without waiting."""
         for child in self._children.values():

@@ -12,10 +12,22 @@ SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms
 SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
 
 -- :name release_lease
-SELECT exchange.release_lease_v1(%(instrument_id)s, %(epoch)s);
+SELECT exchange.release_lease_v2(%(instrument_id)s, %(epoch)s);
 
--- :name free_shards
-SELECT * FROM exchange.free_shards_v1();
+-- :name report_matcher
+SELECT * FROM exchange.report_matcher_v1(%(owner)s, %(alive_ms)s);
+
+-- :name retire_matcher
+SELECT exchange.retire_matcher_v1(%(owner)s);
+
+-- :name await_releases
+LISTEN exchange_free;
+
+-- :name list_shards
+SELECT * FROM exchange.list_shards_v1();
+
+-- :name list_matchers
+SELECT * FROM exchange.list_matchers_v1();
 
 -- :name load_orders
 SELECT * FROM exchange.load_orders_v1(
@@ -192,6 +204,13 @@ SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
+
+-- :name replica_age
+-- Milliseconds; the replica has everything that was committed before. An upper bound: what tells us
+-- that it is current is the last commit, also when nothing was committed since.
+-- Null while it has not replayed any.
+SELECT CASE WHEN pg_is_in_recovery() THEN ceil(1000 * extract(
+    epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())) ELSE 0 END::bigint;
 
 -- :name verify
 SELECT invariant, detail FROM analytics.verify();

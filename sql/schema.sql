@@ -4254,6 +4254,25 @@ $$;
 ALTER FUNCTION exchange.list_jobs_v1() OWNER TO exchange_owner;
 
 --
+-- Name: list_matchers_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_matchers_v1() RETURNS TABLE(owner text, instruments integer, alive_left_ms integer)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT m.owner,
+           (SELECT count(*)::integer FROM shard s
+            WHERE s.owner = m.owner AND s.lease_until > clock_timestamp()),
+           (1000 * extract(epoch FROM m.alive_until - clock_timestamp()))::integer
+    FROM matchers m WHERE m.alive_until > clock_timestamp()
+    ORDER BY m.owner
+$$;
+
+
+ALTER FUNCTION exchange.list_matchers_v1() OWNER TO exchange_owner;
+
+--
 -- Name: list_orders_v1(text, text, text[], bigint, integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4381,6 +4400,25 @@ $$;
 
 
 ALTER FUNCTION exchange.list_segments_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_shards_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_shards_v1() RETURNS TABLE(instrument text, owner text, epoch bigint, lease_left_ms integer, last_stream_id text, sequence bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, s.owner, s.epoch,
+           CASE WHEN s.owner IS NOT NULL THEN
+               (1000 * extract(epoch FROM s.lease_until - clock_timestamp()))::integer END,
+           s.last_stream_id, s.sequence
+    FROM shard s JOIN instruments i USING (instrument_id)
+    ORDER BY s.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.list_shards_v1() OWNER TO exchange_owner;
 
 --
 -- Name: list_statement_days_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -5228,6 +5266,28 @@ $$;
 ALTER FUNCTION exchange.release_lease_v1(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
 
 --
+-- Name: release_lease_v2(integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+BEGIN
+    UPDATE shard SET owner = NULL, lease_until = '-infinity'
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM pg_notify('exchange_free', p_instrument_id::text);
+    RETURN true;
+END
+$$;
+
+
+ALTER FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) OWNER TO exchange_owner;
+
+--
 -- Name: renew_lease_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5265,6 +5325,42 @@ $$;
 
 
 ALTER FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) OWNER TO exchange_owner;
+
+--
+-- Name: report_matcher_v1(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) RETURNS TABLE(matchers integer, place integer, instruments integer, free integer[], next_free_ms integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner IN (
+        SELECT m.owner FROM matchers m
+        WHERE m.alive_until < clock_timestamp() - interval '1 minute'
+        FOR UPDATE SKIP LOCKED);
+    INSERT INTO matchers AS m (owner, alive_until)
+    VALUES (p_owner, clock_timestamp() + p_alive_ms * interval '1 millisecond')
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until;
+    SELECT m.matchers, m.place, s.instruments, s.free, s.next_free_ms
+    FROM (
+        SELECT count(*)::integer AS matchers,
+               count(*) FILTER (WHERE owner < p_owner)::integer AS place
+        FROM matchers WHERE alive_until > clock_timestamp()
+    ) m
+    CROSS JOIN (
+        SELECT count(*)::integer AS instruments,
+               coalesce(array_agg(instrument_id ORDER BY instrument_id)
+                        FILTER (WHERE owner IS NULL OR lease_until < clock_timestamp()), '{}')
+                   AS free,
+               ceil(1000 * extract(epoch FROM min(lease_until - clock_timestamp())
+                   FILTER (WHERE owner <> p_owner AND lease_until > clock_timestamp())))::integer
+                   AS next_free_ms
+        FROM shard
+    ) s
+$$;
+
+
+ALTER FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: restore_batch_v1(integer, bigint, integer, jsonb, jsonb, jsonb); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -5478,6 +5574,20 @@ $$;
 
 
 ALTER FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) OWNER TO exchange_owner;
+
+--
+-- Name: retire_matcher_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.retire_matcher_v1(p_owner text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner = p_owner
+$$;
+
+
+ALTER FUNCTION exchange.retire_matcher_v1(p_owner text) OWNER TO exchange_owner;
 
 --
 -- Name: retire_range_v2(integer, bigint, date); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -6821,6 +6931,26 @@ COMMENT ON TABLE exchange.ledger_entries IS 'Immutable, balanced records, by boo
 
 
 --
+-- Name: matchers; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE UNLOGGED TABLE exchange.matchers (
+    owner text NOT NULL,
+    alive_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+
+ALTER TABLE exchange.matchers OWNER TO exchange_owner;
+
+--
+-- Name: TABLE matchers; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.matchers IS 'Matchers by their last heartbeat, by which they share the instruments. It decides nothing about who may commit: that is the epoch in shard.';
+
+
+--
 -- Name: mirror_offsets; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7334,6 +7464,14 @@ ALTER TABLE ONLY exchange.job_runs
 
 ALTER TABLE ONLY exchange.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (instrument_id, sequence);
+
+
+--
+-- Name: matchers matchers_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.matchers
+    ADD CONSTRAINT matchers_pkey PRIMARY KEY (owner);
 
 
 --
@@ -8330,6 +8468,13 @@ REVOKE ALL ON FUNCTION exchange.list_jobs_v1() FROM PUBLIC;
 
 
 --
+-- Name: FUNCTION list_matchers_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_matchers_v1() FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION list_orders_v1(p_client_id text, p_instrument text, p_statuses text[], p_after_us bigint, p_after_instrument_id integer, p_after_order_no bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8357,6 +8502,13 @@ REVOKE ALL ON FUNCTION exchange.list_partitions_v1() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION exchange.list_segments_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION list_shards_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_shards_v1() FROM PUBLIC;
 
 
 --
@@ -8544,6 +8696,14 @@ GRANT ALL ON FUNCTION exchange.release_lease_v1(p_instrument_id integer, p_epoch
 
 
 --
+-- Name: FUNCTION release_lease_v2(p_instrument_id integer, p_epoch bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.release_lease_v2(p_instrument_id integer, p_epoch bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION renew_lease_v1(p_instrument_id integer, p_epoch bigint, p_lease_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8557,6 +8717,14 @@ GRANT ALL ON FUNCTION exchange.renew_lease_v1(p_instrument_id integer, p_epoch b
 
 REVOKE ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer, p_done bigint, p_total bigint, p_detail text) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION report_matcher_v1(p_owner text, p_alive_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) TO exchange_matcher;
 
 
 --
@@ -8578,6 +8746,14 @@ REVOKE ALL ON FUNCTION exchange.restore_instrument_v1(p_instrument text, p_base 
 --
 
 REVOKE ALL ON FUNCTION exchange.resume_mirror_v1(p_instrument_id integer, p_epoch bigint, p_from_sequence bigint, p_from_trade_no bigint) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION retire_matcher_v1(p_owner text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.retire_matcher_v1(p_owner text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.retire_matcher_v1(p_owner text) TO exchange_matcher;
 
 
 --

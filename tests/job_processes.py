@@ -40,8 +40,8 @@ class JobProcesses:
     def clock(self) -> Any:
         return self.exchange.spawn("workers.jobs.clock")
 
-    def only(self, *due: str, subject: str = "") -> None:
-        """Let these jobs be due now, of one subject, and no other, ever."""
+    def only(self, *due: str, subject: str | None = None) -> None:
+        """Let these jobs be due now, of one subject or of all, and no other, ever."""
         settings = Settings.from_env(self.exchange.env)
         with closing(JobStore(self.url)) as store:
             store.register(
@@ -50,8 +50,8 @@ class JobProcesses:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 "UPDATE exchange.job_due SET hinted_until = '-infinity',"
-                " due_at = CASE WHEN job = ANY (%s) AND subject = %s THEN now()"
-                " ELSE '9999-01-01' END",
+                " due_at = CASE WHEN job = ANY (%s) AND subject = coalesce(%s, subject)"
+                " THEN now() ELSE '9999-01-01' END",
                 (list(due), subject),
             )
 

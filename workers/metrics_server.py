@@ -16,6 +16,7 @@ def serving(settings: Settings, folder: Path) -> Iterator[None]:
     if not settings.metrics_port:
         yield
         return
+    settings.check_listening()
     registry = MetricsFolder(folder).registry
     try:
         server, thread = start_http_server(settings.metrics_port, settings.host, registry)

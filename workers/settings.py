@@ -1,11 +1,13 @@
 """Settings, read once from the environment in a composition root and passed on."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote, urlencode
 
 
 class SettingsError(Exception):
@@ -20,10 +22,20 @@ class Settings:
     with `EXCHANGE_`. Durations are milliseconds.
     """
 
+    # PostgreSQL 15 or newer, as a user who may make tables.
     database_url: str
+    # Redis 7 or newer, or Valkey; rediss:// for TLS.
     redis_url: str
+    # A read replica for history and statistics; empty: they are read from DATABASE_URL, too.
+    database_read_url: str = ""
+    # Connections to PostgreSQL, and as many to its replica, per web process. Small plans allow
+    # about 20 in all.
+    database_connections_max: int = 4
+    # The address to listen on.
     host: str = "127.0.0.1"
+    # The port of the web processes; 0: any free one.
     port: int = 3000
+    # Web processes behind that port.
     web_concurrency: int = 1
     # How long an edge waits for the matcher's reply before it looks into PostgreSQL itself.
     submit_timeout_ms: int = 5_000
@@ -39,15 +51,25 @@ class Settings:
     key_ttl_ms: int = 60_000
     # Requests that one client, and one address, may make per window.
     rate_limit_window_ms: int = 60_000
+    # 10,000 in production, unless it is set.
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
     # Pages of other origins that may open a WebSocket from a browser, as `https://example.com`.
     origins: tuple[str, ...] = ()
+    # Names under which browsers may ask for us; see `allowed_hosts`.
+    hosts: tuple[str, ...] = ()
+    # Listen where others reach us, although anybody who does may trade in any client's name.
+    insecure: bool = False
+    # Open connections, and WebSockets among them, that one address may have per web process. Each
+    # costs a descriptor and some memory, whatever it asks. Not counted behind proxies.
+    address_connections_max: int = 1_000
+    address_websockets_max: int = 500
     # How long a WebSocket client that fell behind may take to catch up before it is closed.
     slow_client_ms: int = 30_000
     # After SIGTERM: how long we go on serving while load balancers see that we are not ready.
     drain_ms: int = 0
+    # debug, info, warning or error.
     log_level: str = "info"
     # auto: text in a terminal, else json.
     log_format: str = "auto"
@@ -85,8 +107,12 @@ class Settings:
         """Read the settings, or raise SettingsError naming the variable and the remedy."""
         production = _choice(env, "EXCHANGE_ENV", "development", ENVIRONMENTS) == "production"
         return cls(
-            database_url=_url(env, "DATABASE_URL", ("postgres://", "postgresql://")),
-            redis_url=_url(env, "REDIS_URL", ("redis://", "rediss://", "unix://")),
+            database_url=_url(env, "DATABASE_URL", POSTGRES_SCHEMES),
+            redis_url=_redis_url(env),
+            database_read_url=_url(env, "DATABASE_READ_URL", POSTGRES_SCHEMES, needed=False),
+            database_connections_max=_integer(
+                env, "EXCHANGE_DATABASE_CONNECTIONS_MAX", cls.database_connections_max, 2, 1_000
+            ),
             host=env.get("HOST") or cls.host,
             port=_integer(env, "PORT", cls.port, 0, 65_535),
             web_concurrency=_integer(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
@@ -114,6 +140,14 @@ class Settings:
             ),
             proxies_count=_integer(env, "EXCHANGE_PROXIES_COUNT", cls.proxies_count, 0, 16),
             origins=tuple(env.get("EXCHANGE_ORIGINS", "").replace(",", " ").split()),
+            hosts=tuple(env.get("EXCHANGE_HOSTS", "").lower().replace(",", " ").split()),
+            insecure=_flag(env, "EXCHANGE_INSECURE"),
+            address_connections_max=_integer(
+                env, "EXCHANGE_ADDRESS_CONNECTIONS_MAX", cls.address_connections_max, 1, 1_000_000
+            ),
+            address_websockets_max=_integer(
+                env, "EXCHANGE_ADDRESS_WEBSOCKETS_MAX", cls.address_websockets_max, 1, 1_000_000
+            ),
             slow_client_ms=_integer(
                 env, "EXCHANGE_SLOW_CLIENT_MS", cls.slow_client_ms, 100, 3_600_000
             ),
@@ -139,6 +173,26 @@ class Settings:
             mirror_ms=_integer(env, "EXCHANGE_MIRROR_MS", cls.mirror_ms, 100, 60_000),
             kafka=KafkaSettings.from_env(env),
         )
+
+    @property
+    def allowed_hosts(self) -> frozenset[str] | None:
+        """The names under which we may be asked; None for any.
+
+        On loopback a browser must not be led here under another name: pages of the internet could
+        trade through whoever looks at them, by a name of theirs that resolves to 127.0.0.1.
+        """
+        if is_loopback(self.host):
+            return LOOPBACK_NAMES.union(self.hosts)
+        return frozenset(self.hosts) or None
+
+    def check_listening(self) -> None:
+        """Raise SettingsError when we would listen where strangers reach us, unless told to."""
+        if not self.insecure and not is_loopback(self.host):
+            raise SettingsError(
+                f"HOST={self.host} lets everybody who can reach it trade in anybody's name: there "
+                "is no authentication. Set EXCHANGE_INSECURE=1 when something in front keeps "
+                "strangers out, or HOST=127.0.0.1"
+            )
 
 
 @dataclass(frozen=True)
@@ -225,18 +279,35 @@ class KafkaSettings:
         )
 
 
+LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 ENVIRONMENTS = ("development", "production")
 # In development replays and benchmarks come from one address; in production nobody needs as much.
 RATE_LIMIT_PRODUCTION = 10_000
 KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 KAFKA_MECHANISMS = ("plain", "scram-sha-256", "scram-sha-512")
+POSTGRES_SCHEMES = ("postgres://", "postgresql://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
 
-def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+def _url(
+    env: Mapping[str, str], name: str, schemes: tuple[str, ...], *, needed: bool = True
+) -> str:
     url = env.get(name, "")
     if not url:
+        if not needed:
+            return ""
         raise SettingsError(
             f"{name} is not set. Start everything with ./ops/run (it brings its own servers), "
             f"or set {name}={schemes[0]}..."
@@ -244,6 +315,29 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
     if not url.startswith(schemes):
         raise SettingsError(f"{name} must start with {' or '.join(schemes)}")
     return url
+
+
+def _redis_url(env: Mapping[str, str]) -> str:
+    """Return REDIS_URL with what it takes to trust the server's certificate.
+
+    Redis of a platform is often reached through TLS with a certificate that it signed itself.
+    The driver and the broker of the jobs read these parameters from the URL.
+    """
+    url = _url(env, "REDIS_URL", REDIS_SCHEMES)
+    verify = _choice(env, "REDIS_TLS_VERIFY", "1", ("0", "1")) == "1"
+    ca = env.get("REDIS_CA", "")
+    if ca and not verify:
+        raise SettingsError("REDIS_CA is of no use with REDIS_TLS_VERIFY=0: unset one of them")
+    if not url.startswith("rediss://"):
+        return url
+    if ca:
+        # Certificates themselves, as platforms give them, or the path of a file.
+        parameters = {"ssl_ca_data" if "-----BEGIN " in ca else "ssl_ca_certs": ca}
+    elif not verify:
+        parameters = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+    else:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters, quote_via=quote)}"
 
 
 def _integer(env: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
@@ -285,3 +379,10 @@ def _pem(env: Mapping[str, str], name: str, alias: str) -> str:
         raise SettingsError(
             f"{name} must be PEM text or the path of a file with it: {error}"
         ) from error
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "")
+    if text not in ("", "0", "1"):
+        raise SettingsError(f"{name} must be 1 or 0, not {text!r}")
+    return text == "1"

@@ -73,6 +73,9 @@ SELECT 1, s.sequence + 2 * n, 'accepted', s.order_no + n, side, 'limit', price, 
 UPDATE exchange.shard SET order_no = order_no + %(events)s / 2,
     sequence = sequence + %(events)s WHERE instrument_id = 1;
 
+-- :name vacuum
+VACUUM exchange.orders;
+
 -- :name forget
 DELETE FROM exchange.engine_snapshots;
 

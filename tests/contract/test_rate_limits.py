@@ -1,6 +1,7 @@
 """Rate limits against a real server: what is allowed, what is left, and when it is back."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -68,7 +69,7 @@ async def test_an_allowance_comes_back_and_its_key_goes_away(redis_url: str) -> 
 
 
 async def test_everybody_who_asks_at_once_gets_an_answer_in_turn(limits: RateLimits) -> None:
-    limiter = Limiter(limits, 10, Metrics())
+    limiter = Limiter(limits, Metrics())
     verdicts = await asyncio.gather(*(limiter.take("1.2.3.4", "a") for _ in range(600)))
     assert [verdict is not None and verdict.allowed for verdict in verdicts] == (
         [True] * 10 + [False] * 590
@@ -79,7 +80,7 @@ async def test_without_redis_everything_passes() -> None:
     limits = RateLimits("redis://127.0.0.1:1/0", HOUR_MS, 1)
     with pytest.raises(AdapterError):
         await limits.check([Check([IP], 1)])
-    limiter = Limiter(limits, 1, Metrics())
+    limiter = Limiter(limits, Metrics())
     assert await limiter.take("1.2.3.4") is None
     await limits.close()
 
@@ -97,3 +98,23 @@ async def test_without_redis_everything_passes() -> None:
 )
 def test_what_an_address_is_limited_as(address: str, limited: str) -> None:
     assert limited_address(address) == limited
+
+
+async def test_redis_is_told_of_what_was_allowed_without_it(redis_url: str) -> None:
+    limits = RateLimits(redis_url, HOUR_MS, 10_000)
+    limiter, other = Limiter(limits, Metrics()), Limiter(limits, Metrics())
+    for asked in range(500):
+        verdict = await limiter.take("1.2.3.4", "a")
+        assert verdict is not None
+        assert (verdict.allowed, verdict.remaining) == (True, 10_000 - asked - 1)
+    async with asyncio.timeout(10):
+        for _ in itertools.count():
+            (verdict,) = await limits.check([Check([IP, CLIENT], 0)])
+            if verdict.remaining == 9_500:
+                break
+            await asyncio.sleep(0.01)
+    # Another process goes on from there.
+    verdict = await other.take("1.2.3.4", "a")
+    assert verdict is not None
+    assert verdict.remaining == 9_499
+    await limits.close()

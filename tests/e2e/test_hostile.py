@@ -233,7 +233,7 @@ def test_pages_of_others_may_not_connect(database_url: str, redis_url: str, tmp_
 def test_a_request_id_that_is_no_text(exchange: Exchange) -> None:
     with socket.create_connection(("127.0.0.1", exchange.port), timeout=10) as made:
         made.sendall(
-            b"GET /nowhere HTTP/1.1\r\nHost: x\r\nX-Request-ID: \xff\xfe\r\n"
+            b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: \xff\xfe\r\n"
             b"Connection: close\r\n\r\n"
         )
         answer = b""

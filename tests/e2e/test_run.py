@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+import redis
 
 from ops.analyst import add_analyst
 from ops.priority import NICENESS
@@ -260,3 +261,59 @@ def ops(*arguments: str) -> str:
     return subprocess.run(
         command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=30
     ).stdout
+
+
+def until_said(process: subprocess.Popen[str], text: str) -> str:
+    """Return the next line with `text` in it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return line
+    raise AssertionError("".join(lines))
+
+
+def test_dev_starts_processes_again_when_their_code_changes() -> None:
+    with run("--ephemeral", "--port", "0", "--dev") as process:
+        url = until_ready(process)
+        before = web_pids(process)
+        os.utime(ROOT / "api" / "app.py")
+        until_said(process, "api/app.py has changed")
+        assert wait_until(lambda: bool(web_pids(process) - before), 30)
+        assert wait_until(lambda: answers(f"{url}/readyz"), 30)
+        assert place_order(url) == 201
+        process.terminate()
+        assert process.wait(40) == 0
+
+
+def web_pids(process: subprocess.Popen[str]) -> set[int]:
+    pids = set()
+    for child in descendants(process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            if child.cmdline()[-2:] == ["-m", "api"]:
+                pids.add(child.pid)
+    return pids
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_servers_alone_for_processes_of_somebody_else() -> None:
+    with run("--ephemeral", "--port", "0", "--servers") as process:
+        line = until_said(process, "export ")
+        given = dict(word.split("=", 1) for word in line.split()[1:])
+        assert given.keys() == {"PORT", "DATABASE_URL", "REDIS_URL"}
+        with psycopg.connect(given["DATABASE_URL"]) as connection:
+            assert connection.execute("SELECT count(*) FROM exchange.instruments").fetchone()
+        with redis.Redis.from_url(given["REDIS_URL"]) as client:
+            assert client.ping()
+        assert {child.name() for child in descendants(process)} >= {"postgres", "valkey-server"}
+        assert web_pids(process) == set()
+        process.terminate()
+        assert process.wait(40) == 0

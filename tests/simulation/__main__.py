@@ -1,8 +1,8 @@
 """Run many seeds, or one with its whole trace.
 
-    python -m tests.simulation --seeds 1000 --start 0     as many seeds, with a summary
-    python -m tests.simulation --seed 42                  one seed and everything that happened
-    python -m tests.simulation --kill-list                the planted bugs, and the seeds they took
+python -m tests.simulation --seeds 1000 --start 0     as many seeds, with a summary
+python -m tests.simulation --seed 42                  one seed and everything that happened
+python -m tests.simulation --kill-list                the planted bugs, and the seeds they took
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--kill-list", action="store_true")
+    parser.add_argument("--kill-list", nargs="?", const="", metavar="PART OF A NAME")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         result = simulate(arguments.seed, whole_trace=True)
@@ -69,9 +69,9 @@ def main() -> int:
         print(f"trace {result.trace.hash()}, faults {result.faults}")
         print("\n".join(result.problems) or "nothing is wrong")
         return int(result.failed)
-    if arguments.kill_list:
+    if arguments.kill_list is not None:
         alive = 0
-        for plant in PLANTS:
+        for plant in (plant for plant in PLANTS if arguments.kill_list in plant.name):
             found = hunt(plant, arguments.start or KILL_LIST_START, plant.seeds)
             alive += found is None
             took, how = found or (plant.seeds, "NOT FOUND")

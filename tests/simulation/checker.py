@@ -12,6 +12,7 @@ from tests.simulation.network import Trace
 from tests.simulation.postgres_server import Committed, OrderRow, PostgresServer
 from tests.simulation.redis_server import RedisServer, parse_id
 from tests.simulation.scheduler import Process
+from workers.core.channels import asks_key, bids_key
 from workers.core.codec import decode_depth, decode_replies
 from workers.core.messages import (
     CancelOrder,
@@ -146,7 +147,14 @@ class Checker:
             if order.order_id != operation.order_id or order.status != "cancelled":
                 self.wrong("I1", f"{who} a cancel of {operation.order_id} with {order}")
             return
-        asked = (body.client_id, body.instrument, body.side, body.type, body.price or 0, body.quantity)
+        asked = (
+            body.client_id,
+            body.instrument,
+            body.side,
+            body.type,
+            body.price or 0,
+            body.quantity,
+        )
         if asked != (
             order.client_id, order.instrument, order.side, order.type, order.price_ticks,
             order.quantity_lots,
@@ -210,7 +218,7 @@ class Checker:
         self._refused_left_no_trace(world)
 
     def _replay(self, number: int) -> NaiveBook | None:
-        """Feed a slow book with the commands that the event log holds: it must write the same log."""
+        """Feed a slow book with the commands of the event log: it must write the same log."""
         tables = self._postgres.tables
         shard = tables.shard[number]
         book = NaiveBook()
@@ -219,17 +227,19 @@ class Checker:
             event = tables.events.get((number, sequence))
             trade = tables.trades.get((number, sequence))
             if (event is None) is (trade is None):
-                self.wrong("I7", f"sequence {sequence} of {number} is there {bool(event)}, {bool(trade)}")
+                self.wrong(
+                    "I7", f"sequence {sequence} of {number} is there {bool(event)}, {bool(trade)}"
+                )
                 return None
             if trade is not None:
                 stored: tuple[Any, ...] = (
-                    "trade", trade.maker_order_no, trade.taker_order_no, trade.price, trade.quantity,
-                    trade.trade_no,
+                    "trade", trade.maker_order_no, trade.taker_order_no, trade.price,
+                    trade.quantity, trade.trade_no,
                 )  # fmt: skip
             else:
                 assert event is not None
                 stored = (event.kind, event.order_no, event.quantity, event.reason)
-                command = self._command(number, event, continued=bool(expected))
+                command = self._command(number, event)
                 if command is not None:
                     if expected:
                         self.wrong("I9", f"before {stored}, {number} should have {expected[0]}")
@@ -246,7 +256,7 @@ class Checker:
             self.wrong("I7", f"{number} has counted {counters}, the slow book {book.sequence}")
         return book
 
-    def _command(self, number: int, event: Any, *, continued: bool) -> SubmitOrder | CancelOrder | None:
+    def _command(self, number: int, event: Any) -> SubmitOrder | CancelOrder | None:
         """Return the command that this event is the first of; None when it is a consequence."""
         row = self._postgres.tables.orders[number, event.order_no]
         if event.kind == "cancelled":
@@ -263,7 +273,10 @@ class Checker:
         tables = self._postgres.tables
         slow = {o.order_no: (o.remaining_lots, o.filled_value) for o in book.orders}
         stored = {
-            place[1]: (tables.orders[place].quantity - tables.orders[place].filled, tables.orders[place].value)
+            place[1]: (
+                tables.orders[place].quantity - tables.orders[place].filled,
+                tables.orders[place].value,
+            )
             for place in tables.resting
             if place[0] == number
         }
@@ -272,8 +285,8 @@ class Checker:
         depth = [book.depth("buy"), book.depth("sell")]
         keys = self._redis.keys.data
         kept = [
-            dict((int(p), int(q)) for p, q in keys.get(f"depth:{{{name}}}:{side}".encode(), {}).items())
-            for side in ("bids", "asks")
+            {int(price): int(quantity) for price, quantity in keys.get(key.encode(), {}).items()}
+            for key in (bids_key(name), asks_key(name))
         ]
         if kept != [dict(side) for side in depth]:
             self.wrong("I6", f"Redis keeps {kept} for {name}, the book is {depth}")

@@ -1,11 +1,11 @@
-"""A whole exchange in one scheduler: real matchers and edges, simulated servers, clients, faults."""
+"""A whole exchange in one scheduler: real matchers and edges; simulated servers and clients."""
 
 import asyncio
 import contextlib
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from types import ModuleType, SimpleNamespace
@@ -33,7 +33,6 @@ from workers.adapters.streams import StreamWriter
 from workers.core.channels import matcher_group, order_stream
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
-from workers.matching import shard as shard_module
 from workers.matching.shard import Shard
 from workers.metrics import Metrics
 from workers.settings import Settings
@@ -67,7 +66,7 @@ class Operation:
 
 
 class Listener:
-    """Stands where the relay stands: what every WebSocket client would be told, and that it fits."""
+    """Stands where the relay stands: what WebSocket clients would be told, and that it fits."""
 
     def __init__(self, name: str, checker: Checker) -> None:
         self._name = name
@@ -436,7 +435,9 @@ class World:
         alive = [process for process, _, _ in self.matchers.values() if process.alive]
         owners = [shard.owner for shard in self.postgres.tables.shard.values()]
         owning = [process for process in alive if process.name in owners]
-        return self._some(owning if owning and self.evil.random() < 0.8 else alive or [self.clients])
+        return self._some(
+            owning if owning and self.evil.random() < 0.8 else alive or [self.clients]
+        )
 
     def _instrument(self) -> str:
         return self.evil.choice(self.instruments)
@@ -538,7 +539,9 @@ class World:
     def do_poison(self) -> None:
         key = order_stream(self._instrument()).encode()
         if key in self.redis.keys.data:
-            poison = self.evil.choice((b"", b"{}", b"\xff\x00", b'{"command":"submit"}', b"[" * 999))
+            poison = self.evil.choice(
+                (b"", b"{}", b"\xff\x00", b'{"command":"submit"}', b"[" * 999)
+            )
             self.redis.keys.command("xadd", key, "*", "request", poison)
 
     def do_machine_clock(self) -> None:
@@ -568,11 +571,13 @@ class World:
             self.start_matcher(f"matcher{number}")
         for number in range(EDGES):
             self.start_edge(f"edge{number}")
-        traders = [
-            self.loop.start(self.clients, self.trade(number)) for number in range(CLIENTS)
-        ]
+        traders = [self.loop.start(self.clients, self.trade(number)) for number in range(CLIENTS)]
         self.loop.start(self.clients, self.torment())
         await asyncio.sleep(CHAOS_S)
+        await self.peace(LIVENESS_S, *traders)
+
+    async def peace(self, seconds: float, *traders: Any) -> None:
+        """End the faults; then everything must be answered, drained and in order within a time."""
         self.swarm.on = False
         self.trace.add("** faults end")
         for server in (self.redis, self.postgres):
@@ -582,13 +587,13 @@ class World:
         for process in self.processes:
             self.loop.resume(process)
         try:
-            async with asyncio.timeout(LIVENESS_S):
+            async with asyncio.timeout(seconds):
                 await asyncio.gather(*traders)
-                while self.unfinished:
+                while self.unfinished:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 await self._come_to_rest()
         except TimeoutError:
-            self.checker.wrong("I12", f"not at rest {LIVENESS_S:g} s after the faults: {self._why()}")
+            self.checker.wrong("I12", f"not at rest {seconds:g} s after the faults: {self._why()}")
             return
         self.checker.final(self)
 
@@ -601,7 +606,7 @@ class World:
                     update={"order_id": f"last-{instrument}-{number}", "instrument": instrument}
                 )
                 await self.resolve(Operation(99, body, body.order_id, instrument))
-        while self.checker.unsettled(self):
+        while self.checker.unsettled(self):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     def _why(self) -> str:
@@ -745,6 +750,3 @@ def simulate(
         world.loop.steps,
         seconds,
     )
-
-
-__all__ = ["AsyncIterator", "shard_module", "simulate"]

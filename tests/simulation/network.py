@@ -31,7 +31,8 @@ EVENTS = (
     "kill matcher", "stop matcher", "pause matcher", "kill edge", "pause edge", "cut off",
     "restart redis", "pause redis", "flush redis", "delete stream", "lose tail", "redis clock",
     "destroy group", "trim stream", "repeat entries", "poison", "machine clock",
-    "restart postgres", "pause postgres", "terminate sessions", "postgres clock", "two matchers more",
+    "restart postgres", "pause postgres", "terminate sessions", "postgres clock",
+    "two matchers more",
 )  # fmt: skip
 
 

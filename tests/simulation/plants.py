@@ -1,7 +1,7 @@
 """Bugs put in on purpose: a tester that does not find them is not to be believed.
 
-Each is what a hurried change could do. They are put in by standing in for a function of the product,
-or of the simulated servers where the product's text is SQL or Lua; never in the product itself.
+Each is what a hurried change could do. They stand in for a function of the product, or of the
+simulated servers where the product's text is SQL or Lua; never in the product itself.
 """
 
 import asyncio

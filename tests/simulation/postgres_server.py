@@ -287,9 +287,17 @@ class Functions:
             place, number, quantity, side, type, price, reason = cancel
             self._insert_event(
                 EventRow(
-                    instrument_id, int(place), "cancelled", int(number), side, type, int(price),
-                    int(quantity), reason, time_us,
-                )  # fmt: skip
+                    instrument_id,
+                    int(place),
+                    "cancelled",
+                    int(number),
+                    side,
+                    type,
+                    int(price),
+                    int(quantity),
+                    reason,
+                    time_us,
+                )
             )
         for number, trade in enumerate(trades, shard.trade_no + 1):
             self._insert_trade(instrument_id, number, trade, time_us)
@@ -332,9 +340,17 @@ class Functions:
         rejected = status == "rejected"
         self._insert_event(
             EventRow(
-                instrument_id, row.sequence, "rejected" if rejected else "accepted", number, side,
-                type, row.price, row.quantity, reason if rejected else "", time_us,
-            )  # fmt: skip
+                instrument_id,
+                row.sequence,
+                "rejected" if rejected else "accepted",
+                number,
+                side,
+                type,
+                row.price,
+                row.quantity,
+                reason if rejected else "",
+                time_us,
+            )
         )
 
     def _update_order(self, instrument_id: int, update: Any, time_us: int) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -421,7 +421,7 @@ class Subscription:
 
         await self.server.call("SUBSCRIBE", subscribe, connection=self.client)
 
-    async def read_response(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+    async def read_response(self, timeout: float | None = None) -> Any:
         loop = self.server.loop
         if loop.over:
             raise asyncio.CancelledError
@@ -595,7 +595,9 @@ class Client(Connection):
 
         return await self._call(f"{name.upper()} {_digest(arguments)}", run)
 
-    async def _call(self, what: str, operation: Callable[[Any], Any], doubling: bool = False) -> Any:
+    async def _call(
+        self, what: str, operation: Callable[[Any], Any], doubling: bool = False
+    ) -> Any:
         async with self._lock:
             self.broken = False  # connects anew
             return await self.server.call(
@@ -655,6 +657,3 @@ def _digest(arguments: Any) -> str:
         words.append(text if len(text) <= 60 else f"{text[:48]}..{len(text)}")
     text = " ".join(words)
     return text if len(text) <= 300 else f"{text[:280]}..{len(text)}"
-
-
-__all__ = ["Client", "Keys", "RedisServer", "load_script", "partial"]

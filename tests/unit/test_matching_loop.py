@@ -90,7 +90,7 @@ async def test_a_commit_is_never_left_behind() -> None:
     )
     running = asyncio.create_task(loop.run())
     async with asyncio.timeout(5):
-        while stream.reads < 3:
+        while stream.reads < 3:  # noqa: ASYNC110
             await asyncio.sleep(0)
         # In this order, in one round of the event loop: the reader fails, and the second commit
         # begins before anybody has heard of it.

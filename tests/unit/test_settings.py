@@ -32,6 +32,8 @@ READ = [
     ("DATABASE_URL", "postgresql:///x?host=/run", "database_url", "postgresql:///x?host=/run"),
     ("REDIS_URL", "rediss://:p@cache:6380", "redis_url", "rediss://:p@cache:6380"),
     ("REDIS_URL", "unix:///run/valkey.sock", "redis_url", "unix:///run/valkey.sock"),
+    ("DATABASE_READ_URL", "postgres://replica/x", "database_read_url", "postgres://replica/x"),
+    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", "2", "database_connections_max", 2),
     ("HOST", "0.0.0.0", "host", "0.0.0.0"),
     ("PORT", "8080", "port", 8080),
     ("PORT", "0", "port", 0),
@@ -54,6 +56,11 @@ READ = [
     ("EXCHANGE_JOBS_THREADS", "2", "jobs_threads", 2),
     ("JOBS_QUEUES", "jobs,mirror", "jobs_queues", ("jobs", "mirror")),
     ("JOBS_QUEUES", "", "jobs_queues", ()),
+    ("EXCHANGE_HOSTS", "Exchange.example, other", "hosts", ("exchange.example", "other")),
+    ("EXCHANGE_INSECURE", "1", "insecure", True),
+    ("EXCHANGE_INSECURE", "0", "insecure", False),
+    ("EXCHANGE_ADDRESS_WEBSOCKETS_MAX", "7", "address_websockets_max", 7),
+    ("EXCHANGE_ADDRESS_CONNECTIONS_MAX", "7", "address_connections_max", 7),
     # Set to nothing is not set: platforms and compose files do that.
     ("HOST", "", "host", "127.0.0.1"),
     ("PORT", "", "port", 3000),
@@ -71,6 +78,7 @@ def test_read(variable: str, text: str, setting: str, value: object) -> None:
 
 
 INTEGERS = [
+    ("EXCHANGE_DATABASE_CONNECTIONS_MAX", ["1", "1001"]),
     ("PORT", ["-1", "65536"]),
     ("WEB_CONCURRENCY", ["0", "257"]),
     ("METRICS_PORT", ["-1", "65536"]),
@@ -89,12 +97,15 @@ NOT_INTEGERS = ["x", " ", "1.5", "1e3", "1_000", "+1000", " 1000", "\uff11", "\u
 BAD = [
     ("DATABASE_URL", ["", "x", "mysql://db", "Postgres://db", " postgres://db", "redis://cache"]),
     ("REDIS_URL", ["", "x", "http://cache", "postgres://db"]),
+    ("DATABASE_READ_URL", ["x", "mysql://db"]),
+    ("REDIS_TLS_VERIFY", ["x", "no", "2"]),
     ("LOG_LEVEL", ["x", "verbose", "in fo"]),
     ("LOG_FORMAT", ["x", "logfmt"]),
     (
         "EXCHANGE_SETTLE_AT",
         ["24:00", "0:00", "00:60", "midnight", "00:00:00", "00:00 ", "\uff10\uff10:00"],
     ),
+    ("EXCHANGE_INSECURE", ["true", "yes", "2"]),
     *((variable, texts + NOT_INTEGERS) for variable, texts in INTEGERS),
 ]
 
@@ -126,3 +137,62 @@ def test_a_refused_url_is_not_repeated() -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings.from_env(NEEDED).port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("host", "insecure", "welcome"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.1.2.3", "", True),
+        ("::1", "", True),
+        ("localhost", "", True),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("10.0.0.1", "0", False),
+        ("exchange.example", "", False),
+        ("0.0.0.0", "1", True),
+    ],
+)
+def test_strangers_are_let_in_only_on_purpose(host: str, insecure: str, welcome: bool) -> None:
+    settings = Settings.from_env(NEEDED | {"HOST": host, "EXCHANGE_INSECURE": insecure})
+    if welcome:
+        settings.check_listening()
+    else:
+        with pytest.raises(SettingsError, match=r"EXCHANGE_INSECURE=1 .*HOST=127\.0\.0\.1"):
+            settings.check_listening()
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "allowed"),
+    [
+        ("127.0.0.1", "", {"localhost", "127.0.0.1", "::1"}),
+        ("127.0.0.1", "a.example", {"localhost", "127.0.0.1", "::1", "a.example"}),
+        ("0.0.0.0", "", None),
+        ("0.0.0.0", "a.example", {"a.example"}),
+    ],
+)
+def test_names_we_may_be_asked_under(host: str, hosts: str, allowed: set[str] | None) -> None:
+    settings = Settings.from_env(NEEDED | {"HOST": host, "EXCHANGE_HOSTS": hosts})
+    assert settings.allowed_hosts == allowed
+
+
+# (REDIS_URL, REDIS_TLS_VERIFY, REDIS_CA, what the driver gets)
+TLS = [
+    ("rediss://r:1", "", "", "rediss://r:1"),
+    ("rediss://r:1", "1", "", "rediss://r:1"),
+    ("rediss://r:1", "0", "", "rediss://r:1?ssl_cert_reqs=none&ssl_check_hostname=false"),
+    ("rediss://r:1/2?x=1", "", "/a b.pem", "rediss://r:1/2?x=1&ssl_ca_certs=%2Fa%20b.pem"),
+    ("redis://r:1", "0", "", "redis://r:1"),
+    ("redis://r:1", "", "/a.pem", "redis://r:1"),
+]
+
+
+@pytest.mark.parametrize(("url", "verify", "ca", "result"), TLS)
+def test_redis_tls(url: str, verify: str, ca: str, result: str) -> None:
+    env = NEEDED | {"REDIS_URL": url, "REDIS_TLS_VERIFY": verify, "REDIS_CA": ca}
+    assert Settings.from_env(env).redis_url == result
+
+
+def test_a_certificate_that_nobody_would_look_at() -> None:
+    with pytest.raises(SettingsError, match="REDIS_CA is of no use with REDIS_TLS_VERIFY=0"):
+        Settings.from_env(NEEDED | {"REDIS_TLS_VERIFY": "0", "REDIS_CA": "/a.pem"})

@@ -246,9 +246,13 @@ class Ledger:
                 decoded, clients = decode_page(page)
                 orders += decoded
                 self._client_nos.update((name, number) for number, name in clients.items())
-        finally:
-            ahead.cancel()
-            await asyncio.wait([ahead])
+        except BaseException as error:
+            # A broken page is no reason to interrupt the server: that may strike what it is asked
+            # next.
+            if not isinstance(error, BrokenSnapshot):
+                ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+            raise
         return orders
 
     async def _pages(self, after: int) -> AsyncIterator[Page]:
@@ -316,36 +320,6 @@ class Ledger:
             row = await cursor.fetchone()
         assert row is not None
         return bool(row[0])
-
-
-class Shards:
-    """What nobody matches now. Connects at need, and anew after an error."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: Connection | None = None
-
-    async def close(self) -> None:
-        """Close the connection; never fails."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    async def free(self) -> list[Instrument]:
-        """Return the instruments whose lease is free or has run out. Raises AdapterError."""
-        if self._connection is None:
-            self._connection = await connect(self._url, ROLE)
-        try:
-            async with translated():
-                cursor = await self._connection.execute(sql.query("free_shards"))
-                free = {instrument_id for (instrument_id,) in await cursor.fetchall()}
-                if not free:
-                    return []
-                instruments = await list_instruments(self._connection)
-        except BaseException:
-            await self.close()
-            raise
-        return [instrument for instrument, _ in instruments if instrument.instrument_id in free]
 
 
 async def list_instruments(connection: Connection) -> list[tuple[Instrument, bool]]:

@@ -32,7 +32,8 @@ class RateLimits:
     def __init__(self, url: str, window_ms: int, requests_max: int) -> None:
         self._client = connect(url, ANSWER_TIMEOUT_S)
         self._limit = load_script(self._client, "limit.lua")
-        self._head = (window_ms * US_PER_MS, requests_max)
+        self.window_us = window_ms * US_PER_MS
+        self.requests_max = requests_max
 
     async def close(self) -> None:
         """Close the connection; never fails."""
@@ -43,7 +44,7 @@ class RateLimits:
 
         Raises Unavailable, OutcomeUnknown.
         """
-        arguments: list[int] = [*self._head]
+        arguments: list[int] = [self.window_us, self.requests_max]
         for check in checks:
             arguments += (len(check.keys), check.cost)
         async with translated():

@@ -223,6 +223,17 @@ class Lookups:
         rows = await self._rows("get_book_snapshot", {"snapshot_id": snapshot_id})
         return _snapshot(rows[0]) if rows else None
 
+    async def age_ms(self) -> int:
+        """Return how old what this server shows may be: 0 for a primary.
+
+        It is the age of the last commit that a replica has, so it is exact while there are commits;
+        a matcher makes several a second. Raises Unavailable when it cannot tell.
+        """
+        ((age,),) = await self._rows("replica_age", {})
+        if age is None:
+            raise Unavailable("the replica has not received anything since it was started")
+        return int(age)
+
     async def instruments(self) -> list[tuple[Instrument, bool]]:
         """Return every instrument, and whether somebody matches it now."""
 

@@ -39,13 +39,7 @@ def snapshot(connection: Connection, instrument: str, progress: Progress, kept: 
 
 
 def run(context: Context) -> Result:
-    """Take a snapshot of the run's instrument."""
+    """Take a snapshot of an instrument, and let old ones go."""
     assert context.instrument is not None
-    return Result(
-        snapshot(
-            context.connection,
-            context.instrument.instrument,
-            context.progress,
-            context.settings.snapshots_kept,
-        )
-    )
+    name, kept = context.instrument.instrument, context.settings.snapshots_kept
+    return Result(snapshot(context.connection, name, context.progress, kept))

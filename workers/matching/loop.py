@@ -30,6 +30,7 @@ from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
 from workers.matching.observe import BatchObserver
 from workers.matching.ports import Clock, Ledger, Stream
+from workers.matching.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -124,22 +125,20 @@ class Loop:
         self._filled = asyncio.Event()
         self._taken = asyncio.Event()
         self._stopping = asyncio.Event()
+        # Nothing more will be matched.
+        self._matched = False
+        self._reading: asyncio.Task[list[tuple[str, bytes | None]]] | None = None
 
     def stop(self) -> None:
         """Read no more; `run` returns when what was read is committed and published."""
         self._stopping.set()
         self._taken.set()
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def run(self) -> None:
         """Match until stopped. Raises Fenced or another AdapterError when the epoch is over."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                matching = group.create_task(self._match())
-                group.create_task(self._commit(matching))
-                group.create_task(self._watch())
-        except BaseExceptionGroup as errors:
-            # The first failure cancelled the others: it is the one that tells.
-            raise errors.exceptions[0] from None
+        await run_together(self._match(), self._commit(), self._watch())
 
     async def _match(self) -> None:
         """Read entries and apply them to the open batch."""
@@ -149,11 +148,26 @@ class Loop:
                 self._taken.clear()
                 await self._taken.wait()
                 continue
-            entries = await self._stream.read(room, READ_BLOCK_MS)
-            if entries:
+            if entries := await self._read(room):
                 await self._apply(entries)
                 self._filled.set()
+        self._matched = True
         self._filled.set()
+
+    async def _read(self, room: int) -> list[tuple[str, bytes | None]]:
+        """Return what comes next; nothing when told to stop meanwhile, so that a stop is at once.
+
+        What a read that is broken off has taken from the stream is not lost: the position decides.
+        """
+        self._reading = asyncio.create_task(self._stream.read(room, READ_BLOCK_MS))
+        try:
+            return await self._reading
+        except asyncio.CancelledError:
+            ours = asyncio.current_task()
+            assert ours is not None
+            if ours.cancelling():
+                raise
+            return []
 
     async def _apply(self, entries: Sequence[tuple[str, bytes | None]]) -> None:
         """Decode and look up first, then apply all entries without a pause."""
@@ -238,9 +252,9 @@ class Loop:
         logger.error("dead letter %s: %s", letter.stream_id, letter.error, extra=extra)
         batch.dead_letters.append(letter)
 
-    async def _commit(self, matching: "asyncio.Task[None]") -> None:
+    async def _commit(self) -> None:
         """Take the open batch, make it durable, publish it; again and again."""
-        while len(self._batch) or not matching.done():
+        while len(self._batch) or not self._matched:
             if not len(self._batch):
                 self._filled.clear()
                 await self._filled.wait()

@@ -123,4 +123,4 @@ async def keep_lease(
         return task.result()
     finally:
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.gather(task, return_exceptions=True)

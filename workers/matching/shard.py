@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from workers.adapters.errors import AdapterError, DataRejected, Fenced
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.ledger import Ledger
 from workers.adapters.streams import OrderStream
 from workers.core.instruments import Instrument
@@ -35,6 +36,7 @@ class Shard:
     instrument: Instrument
     owner: str
     metrics: Metrics
+    failpoints: Failpoints
     _loop: Loop | None = None
     _stopping: bool = False
     # The last one that was ours.
@@ -75,8 +77,9 @@ class Shard:
         """Match for one epoch. Returns False when another owner has the lease."""
         name = self.instrument.instrument
         began = time.monotonic()
-        ledger = await Ledger.open(
-            self.settings.database_url, self.instrument, self.settings.lease_ms
+        ledger = self.failpoints.around(
+            "ledger",
+            await Ledger.open(self.settings.database_url, self.instrument, self.settings.lease_ms),
         )
         try:
             standing = await ledger.acquire(self.owner)
@@ -88,7 +91,9 @@ class Shard:
             logger.info("lease taken", extra=extra)
             self.metrics.matcher_epoch(name).set(standing.epoch)
             self.metrics.matcher_lease_held(name).set(1)
-            stream = OrderStream(self.settings.redis_url, name, standing.epoch)
+            stream = self.failpoints.around(
+                "stream", OrderStream(self.settings.redis_url, name, standing.epoch)
+            )
             try:
                 recovering = recover(name, ledger, stream, standing)
                 engine = await keep_lease(

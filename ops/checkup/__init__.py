@@ -1,0 +1,1 @@
+"""What `python -m ops doctor` looks at: a module per thing, each yielding findings."""

@@ -258,13 +258,8 @@ class Restoration:
                 self._book.pop(change["order_no"], None)
 
     def _stored_book(self) -> Book:
-        unit = Decimal(1) / 10**8
-        return {
-            order_no: (side, price * unit, (quantity - filled) * unit)
-            for order_no, _, _, _, side, price, quantity, filled, *_ in self._rows(
-                "load_open_orders", instrument_id=self._instrument_id
-            )
-        }
+        rows = self._rows("restored_book", instrument_id=self._instrument_id)
+        return {order_no: (side, price, remaining) for order_no, side, price, remaining in rows}
 
     def _report(self) -> tuple[Any, ...]:
         stored = self._stored_book()

@@ -199,6 +199,10 @@ SELECT exchange.restore_batch_v1(
 SELECT exchange.resume_mirror_v1(
     %(instrument_id)s, %(epoch)s, %(from_sequence)s, %(from_trade_no)s);
 
+-- :name restored_book
+SELECT order_no, side::text, price, quantity - filled_quantity FROM exchange.orders
+WHERE instrument_id = %(instrument_id)s AND status IN ('open', 'partially_filled');
+
 -- :name restored_counts
 SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
 

@@ -284,7 +284,7 @@ PLANTS = (
     ),
     Plant("another body gets the first answer", 10, _other_body_accepted),
     Plant(
-        "a commit is left behind", 100, _commit_left_behind,
+        "a commit is left behind", 300, _commit_left_behind,
         frozenset(("restart redis", "delete stream", "refused", "lost reply", "destroy group")),
     ),
 )  # fmt: skip

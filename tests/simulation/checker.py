@@ -1,4 +1,9 @@
-"""The invariants I1 to I12, as far as a simulation can break them (see the tests' README).
+"""What must hold, whatever fails. Numbered as the tests of faults number it:
+
+I1 what was acknowledged is durable, with the same terms; I2 a stream entry moves the state once;
+I6 all books are one book; I7 sequences have no hole; I8 the same name, the same order; I9 orders
+trade by price, then time; I10 epochs never go down; I11 a refusal leaves no trace; I12 when the
+faults end, everything is soon in order.
 
 It looks at what the servers hold, at what they were told to do, and at what clients were told. It
 knows nothing of how the product works inside.

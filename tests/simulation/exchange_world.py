@@ -355,7 +355,7 @@ class World:
         """One client: orders, repeats, borrowed names and cancels, until the chaos is over."""
         chance = self.chance
         mine: list[Operation] = []
-        pace = chance.choice((0.01, 0.05, 0.2))
+        pace = chance.choice((0.03, 0.08, 0.25))
         while self.loop.time() < CHAOS_S:
             await asyncio.sleep(chance.expovariate(1 / pace))
             what = chance.random()

@@ -17,7 +17,6 @@ from tests.simulation.postgres_server import Functions
 from workers.adapters.errors import Fenced, OutcomeUnknown, Unavailable
 from workers.adapters.ledger import Ledger
 from workers.adapters.streams import OrderStream, StreamWriter, next_position
-from workers.core.batch import Names
 from workers.core.depth import DepthReplica
 from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
@@ -189,10 +188,6 @@ def _priority_lost() -> list[Patch]:
     return [(recovery, "MatchingEngine", reloaded)]
 
 
-def _names_not_kept() -> list[Patch]:
-    return [(Names, "remember", lambda self, name, order: None)]
-
-
 def _keys_not_looked_up() -> list[Patch]:
     real = Ledger.find_first_orders
 
@@ -212,13 +207,6 @@ def _trim_before_commit() -> list[Patch]:
         return entries
 
     return [(OrderStream, "read", read)]
-
-
-def _no_trim_at_take_over() -> list[Patch]:
-    async def xtrim(self: Any, key: str, minid: str) -> int:
-        return 0
-
-    return [(redis_server.Client, "xtrim", xtrim)]
 
 
 def _stale_depth() -> list[Patch]:
@@ -242,13 +230,6 @@ def _other_body_accepted() -> list[Patch]:
         (trading, "judge", lambda *_: "duplicate"),
         (loop, "judge", lambda *_: "duplicate"),
     ]
-
-
-def _stream_not_checked() -> list[Patch]:
-    async def check(self: Any, position: str) -> None:
-        pass
-
-    return [(OrderStream, "check", check)]
 
 
 def _commit_left_behind() -> list[Patch]:
@@ -294,22 +275,16 @@ PLANTS = (
     Plant("an append without an answer is called refused", 40, _lost_is_refused),
     Plant("acknowledged on append", 10, _ack_on_append),
     Plant("priority lost on reload", 40, _priority_lost),
-    Plant("names of the batches before not kept", 20, _names_not_kept, frozenset()),
     Plant("keys not looked up", 20, _keys_not_looked_up),
     Plant("trimmed before the commit", 10, _trim_before_commit),
-    Plant(
-        "not trimmed at take-over", 60, _no_trim_at_take_over,
-        frozenset(("kill matcher", "crash after", "pause matcher", "stall")),
-    ),
     Plant("depth not published at take-over", 10, _stale_depth),
     Plant(
         "a gap in the depth not noticed", 20, _gap_not_noticed,
         frozenset(("lost message", "cut subscription")),
     ),
     Plant("another body gets the first answer", 10, _other_body_accepted),
-    Plant("the stream is not looked after", 20, _stream_not_checked, LOSSES),
     Plant(
-        "a commit is left behind", 100, _commit_left_behind,
+        "a commit is left behind", 300, _commit_left_behind,
         frozenset(("restart redis", "delete stream", "refused", "lost reply", "destroy group")),
     ),
 )  # fmt: skip

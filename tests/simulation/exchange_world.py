@@ -25,15 +25,14 @@ from tests.simulation.postgres_server import PostgresServer
 from tests.simulation.redis_server import EPOCH_US, RedisServer, load_script
 from tests.simulation.scheduler import PROCESS, Endless, Process, Scheduler
 from workers.adapters import postgres, redis
-from workers.adapters.errors import AdapterError
-from workers.adapters.ledger import Shards
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.streams import StreamWriter
 from workers.core.channels import matcher_group, order_stream
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
-from workers.matching.shard import Shard
+from workers.matching.matcher import Matcher
 from workers.metrics import Metrics
 from workers.settings import Settings
 
@@ -143,7 +142,7 @@ class World:
         self.metrics = Metrics()
         self.clients = Process("clients")
         self.processes: list[Process] = [self.loop.network, self.clients]
-        self.matchers: dict[str, tuple[Process, list[Shard], asyncio.Event]] = {}
+        self.matchers: dict[str, tuple[Process, asyncio.Event]] = {}
         self.edges: dict[str, Edge] = {}
         self.names = 0
         self.unfinished = 0
@@ -174,35 +173,13 @@ class World:
     def start_matcher(self, name: str) -> None:
         process = self.new_process(name)
         stopping = asyncio.Event()
-        shards: list[Shard] = []
-        self.matchers[name] = (process, shards, stopping)
+        self.matchers[name] = (process, stopping)
         self.trace.add(f"{process} starts")
-        self.loop.start(process, self._guard(self._match(process, shards, stopping)))
+        self.loop.start(process, self._guard(self._match(process, stopping)))
 
-    async def _match(self, process: Process, shards: list[Shard], stopping: asyncio.Event) -> None:
+    async def _match(self, process: Process, stopping: asyncio.Event) -> None:
         """What workers.matching.__main__ does, without its signals."""
-        looker = Shards("postgres://simulated")
-        running: dict[int, asyncio.Task[None]] = {}
-        while not stopping.is_set():
-            for number, task in list(running.items()):
-                if task.done():
-                    del running[number]
-                    task.result()
-            try:
-                free = await looker.free()
-            except AdapterError:
-                free = []
-            for instrument in free:
-                if instrument.instrument_id not in running:
-                    shard = Shard(self.settings, instrument, process.name, self.metrics)
-                    shards.append(shard)
-                    running[instrument.instrument_id] = asyncio.create_task(shard.run())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), self.settings.lease_ms / 4000)
-        for shard in shards:
-            shard.stop()
-        await asyncio.gather(*running.values(), return_exceptions=True)
-        await looker.close()
+        await Matcher(self.settings, self.metrics, process.name, Failpoints()).run(stopping)
         self.trace.add(f"{process} ends")
         self.loop.kill(process)
 
@@ -432,7 +409,7 @@ class World:
 
     def _matcher(self) -> Process:
         """Return a matcher, mostly one that owns something."""
-        alive = [process for process, _, _ in self.matchers.values() if process.alive]
+        alive = [process for process, _ in self.matchers.values() if process.alive]
         owners = [shard.owner for shard in self.postgres.tables.shard.values()]
         owning = [process for process in alive if process.name in owners]
         return self._some(
@@ -454,7 +431,7 @@ class World:
             self.loop.kill(process)
 
     def do_stop_matcher(self) -> None:
-        process, _, stopping = self.evil.choice(list(self.matchers.values()))
+        process, stopping = self.evil.choice(list(self.matchers.values()))
         if process.alive and not process.paused:
             process.context.run(stopping.set)
 

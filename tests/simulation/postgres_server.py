@@ -6,6 +6,7 @@ positions, fees) is left out: the simulation is about what happens how often, an
 """
 
 import asyncio
+import math
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -122,6 +123,7 @@ class Tables:
         self.events: dict[tuple[int, int], EventRow] = {}
         self.trades: dict[tuple[int, int], TradeRow] = {}
         self.dead_letters: dict[tuple[int, str], tuple[bytes, str]] = {}
+        self.matchers: dict[str, float] = {}
 
     def copy(self) -> "Tables":
         other = Tables.__new__(Tables)
@@ -186,12 +188,30 @@ class Functions:
         self.tables.shard[instrument_id] = shard._replace(owner=None, lease_until_us=float("-inf"))
         return [(True,)]
 
-    def free_shards(self) -> list[Any]:
-        return [
-            (number,)
-            for number, shard in self.tables.shard.items()
-            if shard.owner is None or shard.lease_until_us < self.now_us()
+    def report_matcher(self, owner: str, alive_ms: int) -> list[Any]:
+        tables, now_us = self.tables, self.now_us()
+        tables.matchers[owner] = now_us + alive_ms * 1000
+        living = [name for name, until_us in tables.matchers.items() if until_us > now_us]
+        free = [
+            number
+            for number, shard in tables.shard.items()
+            if shard.owner is None or shard.lease_until_us < now_us
         ]
+        others = [
+            shard.lease_until_us - now_us
+            for shard in tables.shard.values()
+            if shard.owner not in (None, owner) and shard.lease_until_us > now_us
+        ]
+        next_free_ms = math.ceil(min(others) / 1000) if others else None
+        place = sum(name < owner for name in living)
+        return [(len(living), place, len(tables.shard), free, next_free_ms)]
+
+    def retire_matcher(self, owner: str) -> list[Any]:
+        self.tables.matchers.pop(owner, None)
+        return [(None,)]
+
+    def await_releases(self) -> list[Any]:
+        return []
 
     def list_instruments(self) -> list[Any]:
         return [
@@ -347,7 +367,7 @@ class Functions:
         self.commits.append(
             Committed(instrument_id, epoch, from_id, to_id, shard.sequence, sequence)
         )
-        return [("",)]
+        return [(None,)]
 
     def _insert_order(self, instrument_id: int, number: int, order: Any, time_us: int) -> None:
         (
@@ -625,6 +645,12 @@ class Session(Connection):
         for committed in functions.commits[commits:]:
             self.server.on_commit(self.process, committed)
         return found
+
+    async def notifies(self, *, timeout: float, stop_after: int) -> AsyncIterator[Any]:
+        """Tell of no release: a pooler may stand between, and then the time decides."""
+        await asyncio.sleep(timeout)
+        for nothing in ():
+            yield nothing
 
     async def set_isolation_level(self, level: Any) -> None:
         pass

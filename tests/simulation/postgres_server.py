@@ -367,7 +367,7 @@ class Functions:
         self.commits.append(
             Committed(instrument_id, epoch, from_id, to_id, shard.sequence, sequence)
         )
-        return [(None,)]
+        return [("",)]
 
     def _insert_order(self, instrument_id: int, number: int, order: Any, time_us: int) -> None:
         (

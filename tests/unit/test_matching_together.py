@@ -1,10 +1,11 @@
 """Coroutines that live and die together, also those that will not listen."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from workers.matching.together import run_together
+from workers.matching.together import end, run_together
 
 
 async def fails(after_s: float = 0.01) -> None:
@@ -69,3 +70,36 @@ async def test_whoever_waits_may_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+async def test_nobody_leaves_a_task_behind_that_takes_its_time_to_end() -> None:
+    """As a commit does: the driver asks the server to give up, and waits for its answer."""
+    ended = False
+
+    async def slow() -> None:
+        nonlocal ended
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            for _ in range(20):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+            ended = True
+            raise
+
+    async def leaves() -> None:
+        task = asyncio.create_task(slow())
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await end(task)
+            assert ended
+
+    # Cancelled again and again meanwhile.
+    leaving = asyncio.create_task(leaves())
+    await asyncio.sleep(0.01)
+    while not leaving.done():
+        leaving.cancel()
+        await asyncio.wait([leaving], timeout=0.02)
+    assert leaving.cancelled()
+    assert ended

@@ -30,7 +30,7 @@ from workers.core.engine import MatchingEngine
 from workers.core.messages import SubmitOrder
 from workers.matching.observe import BatchObserver
 from workers.matching.ports import Clock, Ledger, Stream
-from workers.matching.together import run_together
+from workers.matching.together import end, run_together
 
 logger = logging.getLogger(__name__)
 
@@ -280,8 +280,7 @@ class Loop:
                 if not commit.done():
                     # Never leave it behind. Its connection will be closed, and the next one may get
                     # the same file descriptor, on which the event loop still waits for this one.
-                    commit.cancel()
-                    await asyncio.gather(commit, return_exceptions=True)
+                    await end(commit)
             self._caution.committed(batch)
             self._committed.append(batch)
             self._position = batch.position

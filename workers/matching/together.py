@@ -27,6 +27,21 @@ async def run_together(*works: Coroutine[Any, Any, None]) -> None:
         raise errors[0]
 
 
+async def end(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task and wait until it has ended, also when we are cancelled meanwhile."""
+    cancelled = None
+    while not task.done():
+        task.cancel()
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not task.cancelled():
+        task.exception()  # seen
+    if cancelled is not None:
+        raise cancelled
+
+
 async def _end(tasks: "list[asyncio.Task[None]]") -> None:
     """Cancel what still runs, again and again until it has ended."""
     while pending := [task for task in tasks if not task.done()]:

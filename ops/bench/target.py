@@ -24,6 +24,12 @@ from ops.migrate import migrate
 ROOT = Path(__file__).parents[2]
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
+# All of the load comes from one address.
+UNLIMITED = {
+    "RATE_LIMIT_MAX_REQUESTS": "100000000",
+    "EXCHANGE_ADDRESS_CONNECTIONS_MAX": "100000",
+    "EXCHANGE_ADDRESS_WEBSOCKETS_MAX": "100000",
+}
 
 
 @contextlib.contextmanager
@@ -40,7 +46,7 @@ class Target:
     def __init__(self, matchers: int = 1, webs: int = 1, **environment: str) -> None:
         self._matchers = matchers
         self._webs = webs
-        self._environment = {"WEB_CONCURRENCY": str(webs), **environment}
+        self._environment = UNLIMITED | {"WEB_CONCURRENCY": str(webs)} | environment
         self._processes: dict[str, list[psutil.Process]] = {}
         self._started: list[subprocess.Popen[bytes]] = []
         self.port = 0

@@ -35,6 +35,8 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
 TICK_S = 0.001
 # How long the end waits for answers under way.
 GRACE_S = 10.0
+# Stands in a body for the number of its order, which is as long.
+NUMBER = "########"
 
 Kind = Literal["orders", "batches", "websocket"]
 
@@ -94,7 +96,7 @@ def bodies(plan: Plan) -> list[bytes]:
     random = Random(plan.seed)
     if plan.kind == "websocket":
         return [
-            frame(orjson.dumps({"request_id": "%08d", **order(random, plan.instruments)}))
+            frame(orjson.dumps({"request_id": NUMBER, **order(random, plan.instruments)}))
             for _ in range(BODIES)
         ]
     if plan.kind == "batches":
@@ -336,7 +338,7 @@ class Load:
         def send() -> None:
             number = next(numbers) % 100_000_000
             since[number] = perf_counter()
-            socket.transport.write(next(self._bodies).replace(b"%08d", b"%08d" % number, 1))
+            socket.transport.write(next(self._bodies).replace(NUMBER.encode(), b"%08d" % number, 1))
 
         def take(text: bytes) -> None:
             at = text.find(b'"request_id":"')

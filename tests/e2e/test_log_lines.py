@@ -74,7 +74,8 @@ def test_a_request_can_be_followed(database_url: str, redis_url: str, tmp_path: 
     assert (taken["level"], taken["epoch"], taken["role"]) == ("info", 1, "matcher")
     messages = [line["message"] for line in said if line.get("instrument") == "BTC-USD"]
     assert messages[0] == "lease taken"
-    assert messages[1].startswith("trading, epoch 1, ")
+    assert messages[1] == "recovering from the resting orders: there is no snapshot"
+    assert messages[2].startswith("trading, epoch 1, ")
     assert messages[-1] == "stopped, lease released"
     web = [line["message"] for line in lines(exchange, "api") if line["level"] == "info"]
     assert "ready" in web

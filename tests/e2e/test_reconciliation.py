@@ -80,6 +80,8 @@ def test_it_holds_while_trading_and_when_quiet_and_sees_what_does_not(
                 target = len(load.acknowledged) + 50
                 eventually(lambda: len(load.acknowledged) >= target, "orders")  # noqa: B023
                 assert reconcile(processes, look) == f"{checks} of {checks} hold"
+        with exchange.client() as client:
+            assert client.order("buy", 1, 1).status == 201  # a bid that rests for sure
         eventually(
             lambda: stream.hget(STATE, "sequence") == str(sequence(look)),
             "the matcher says with which state it stands still",

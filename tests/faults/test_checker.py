@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+import redis
 
 from ops.faulting.checker import Verdict, check, epoch_problems
 from ops.faulting.history import History, OrderAsked
@@ -21,6 +22,8 @@ def story(
     """A database and the true history of its few orders."""
     from tests import servers
 
+    with redis.from_url(redis_server_url) as server:
+        server.flushall()  # what is published there is of other databases, and later epochs
     with (
         servers.fresh_database(postgres_url, migrated_database) as url,
         running(url, redis_server_url, tmp_path_factory.mktemp("story")) as exchange,

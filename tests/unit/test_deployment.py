@@ -36,25 +36,18 @@ PROCFILE = dict(
 )
 # Those that platforms do not run beside the others.
 ONCE = {"release"}
-# Settings of parts that are deployed here and not in workers/settings.py yet.
-COMING = {"EXCHANGE_INSECURE", "EXCHANGE_HOSTS", "EXCHANGE_JOBS_THREADS", "KAFKA_BROKERS"}
-# Likewise of metrics, with their labels.
-COMING_METRICS: dict[str, set[str]] = {
-    "job_overdue_seconds": {"job"},
-    "job_failures_in_a_row": {"job"},
-    "job_runs_total": {"job", "outcome"},
-    "reconciliation_violations": {"invariant"},
-    "mirror_lag_seconds": {"instrument"},
-}
 LOOKED_UP = {
     "dependency_up": {"dependency"},
     "current_orderbook_depth": {"instrument", "side"},
     "matcher_lease_held": {"instrument"},
     "stream_lag_entries": {"instrument"},
+    "job_overdue_seconds": {"job"},
+    "job_failures_in_a_row": {"job"},
+    "mirror_lag_seconds": {"instrument"},
 }
 # What Prometheus adds to every sample.
 TARGET = {"job", "instance"}
-SETTINGS = {variable.name for variable in env.variables()} | COMING
+SETTINGS = {variable.name for variable in env.variables()}
 
 
 def tool(name: str) -> str:
@@ -325,7 +318,7 @@ def known_metrics() -> dict[str, set[str]]:
         assert f'"{name}"' in text
         known[name] = labels
     known |= {metric.name: set() for metric in machine_metrics()}
-    return COMING_METRICS | known
+    return known
 
 
 FUNCTIONS = {

@@ -10,7 +10,7 @@ BEGIN
         SELECT g.role, p.oid::regprocedure AS function
         FROM (VALUES
             ('exchange_matcher', ARRAY[
-                'acquire_shard_v1', 'renew_lease_v1', 'release_lease_v1', 'free_shards_v1',
+                'acquire_shard_v1', 'acquire_shard_v2', 'renew_lease_v1', 'release_lease_v1', 'free_shards_v1',
                 'release_lease_v2', 'report_matcher_v1', 'retire_matcher_v1',
                 'load_open_orders_v1', 'read_events_v1', 'ensure_clients_v1',
                 'find_first_orders_v1', 'commit_batch_v3', 'list_instruments',
@@ -21,7 +21,7 @@ BEGIN
                 'list_instruments', 'list_orders_v1', 'candles_v2', 'ticker_v2',
                 'get_positions_v1', 'read_changes_v1', 'read_changed_orders_v1',
                 'store_book_snapshot_v1', 'list_book_snapshots_v1', 'get_book_snapshot_v1',
-                'list_overdue_v1', 'take_snapshot_v1', 'mirror_lags_v1']),
+                'list_overdue_v1', 'take_snapshot_v1', 'mirror_lags_v1', 'current_timeline_v1']),
             ('exchange_jobs', ARRAY[
                 'settle_v1', 'make_partitions_v1', 'list_instruments',
                 'register_jobs_v1', 'hint_due_v1', 'claim_run_v1', 'renew_run_v1', 'finish_run_v1',
@@ -30,7 +30,7 @@ BEGIN
                 'take_snapshot_v1', 'thin_snapshots_v1']),
             ('exchange_jobs', ARRAY[
                 'begin_mirror_v1', 'store_mirror_offset_v1', 'end_mirror_v1', 'mirror_lags_v1',
-                'mirrored_totals_v1',
+                'mirrored_totals_v1', 'current_timeline_v1',
                 'read_mirror_events_v1', 'read_mirror_orders_v1'])
         ) AS g(role, functions)
         JOIN pg_roles r ON r.rolname = g.role

@@ -6,7 +6,8 @@ SELECT set_config('role', rolname, false) FROM pg_roles
 WHERE rolname = %(role)s AND pg_has_role(current_user, oid, 'MEMBER');
 
 -- :name acquire_shard
-SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+SELECT * FROM exchange.acquire_shard_v2(
+    %(instrument_id)s, %(owner)s, %(lease_ms)s, %(epoch_min)s);
 
 -- :name renew_lease
 SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
@@ -205,6 +206,15 @@ WHERE instrument_id = %(instrument_id)s AND status IN ('open', 'partially_filled
 
 -- :name restored_counts
 SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
+
+-- :name current_timeline
+SELECT exchange.current_timeline_v1();
+
+-- :name begin_timeline
+SELECT * FROM exchange.begin_timeline_v1(%(reason)s);
+
+-- :name list_timelines
+SELECT * FROM exchange.list_timelines_v1();
 
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;

@@ -1895,6 +1895,26 @@ $$;
 ALTER FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: acquire_shard_v2(integer, text, integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) RETURNS TABLE(epoch bigint, last_stream_id text, sequence bigint, order_no bigint, trade_no bigint, last_time_us bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    UPDATE shard s
+    SET epoch = greatest(s.epoch + 1, p_epoch_min),
+        owner = p_owner,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE s.instrument_id = p_instrument_id
+      AND (s.owner IS NULL OR s.owner = p_owner OR s.lease_until < clock_timestamp())
+    RETURNING s.epoch, s.last_stream_id, s.sequence, s.order_no, s.trade_no, s.last_time_us
+$$;
+
+
+ALTER FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) OWNER TO exchange_owner;
+
+--
 -- Name: add_fill(exchange.position_state, exchange.position_state, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2143,6 +2163,46 @@ $$;
 
 
 ALTER FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: begin_timeline_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.begin_timeline_v1(p_reason text) RETURNS TABLE(timeline bigint, instrument text, sequence bigint, trade_no bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_busy text;
+    v_timeline bigint;
+BEGIN
+    PERFORM FROM shard ORDER BY instrument_id FOR UPDATE;
+    PERFORM FROM mirror_offsets ORDER BY instrument_id FOR UPDATE;
+    SELECT string_agg(DISTINCT i.instrument, ', ' ORDER BY i.instrument) INTO v_busy
+    FROM (SELECT instrument_id, owner, lease_until FROM shard
+          UNION ALL SELECT instrument_id, owner, lease_until FROM mirror_offsets) AS lease
+    JOIN instruments i USING (instrument_id)
+    WHERE lease.owner IS NOT NULL AND lease.lease_until > clock_timestamp();
+    IF v_busy IS NOT NULL THEN
+        RAISE EXCEPTION '% is being matched or mirrored: stop every process of the exchange first', v_busy
+            USING ERRCODE = 'EX012';
+    END IF;
+    v_timeline := greatest(
+        current_timeline_v1() + 1, floor(extract(epoch FROM clock_timestamp()))::bigint);
+    RETURN QUERY
+    WITH begun AS (
+        INSERT INTO timelines (timeline, instrument_id, sequence, trade_no, reason)
+        SELECT v_timeline, s.instrument_id, s.sequence, s.trade_no, p_reason FROM shard s
+        RETURNING timelines.*
+    )
+    SELECT b.timeline, i.instrument, b.sequence, b.trade_no
+    FROM begun b JOIN instruments i USING (instrument_id) ORDER BY b.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.begin_timeline_v1(p_reason text) OWNER TO exchange_owner;
 
 --
 -- Name: best_level_v1(integer, exchange.side); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3342,6 +3402,20 @@ $$;
 ALTER FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
 
 --
+-- Name: current_timeline_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.current_timeline_v1() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(max(timeline), 1) FROM timelines
+$$;
+
+
+ALTER FUNCTION exchange.current_timeline_v1() OWNER TO exchange_owner;
+
+--
 -- Name: detach_statements_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4440,6 +4514,22 @@ $$;
 
 
 ALTER FUNCTION exchange.list_statement_days_v1() OWNER TO exchange_owner;
+
+--
+-- Name: list_timelines_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_timelines_v1() RETURNS TABLE(timeline bigint, began_at timestamp with time zone, reason text, instrument text, sequence bigint, trade_no bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT t.timeline, t.began_at, t.reason, i.instrument, t.sequence, t.trade_no
+    FROM timelines t JOIN instruments i USING (instrument_id)
+    ORDER BY t.timeline DESC, t.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.list_timelines_v1() OWNER TO exchange_owner;
 
 --
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -7230,6 +7320,29 @@ COMMENT ON TABLE exchange.shard IS 'One row per instrument: who matches it (owne
 
 
 --
+-- Name: timelines; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.timelines (
+    timeline bigint NOT NULL,
+    instrument_id integer NOT NULL,
+    sequence bigint NOT NULL,
+    trade_no bigint NOT NULL,
+    began_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    reason text NOT NULL
+);
+
+
+ALTER TABLE exchange.timelines OWNER TO exchange_owner;
+
+--
+-- Name: TABLE timelines; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.timelines IS 'Restores from backups: the sequence and trade_no of each instrument after which the history of that timeline is another than what readers may have seen before. The timeline is the time of the restore in seconds since 1970, so that two restores of one backup differ; before any it is 1.';
+
+
+--
 -- Name: trades; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7587,6 +7700,14 @@ ALTER TABLE ONLY exchange.shard
 
 
 --
+-- Name: timelines timelines_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.timelines
+    ADD CONSTRAINT timelines_pkey PRIMARY KEY (timeline, instrument_id);
+
+
+--
 -- Name: trades trades_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7874,6 +7995,14 @@ ALTER TABLE ONLY exchange.shard
 
 
 --
+-- Name: timelines timelines_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.timelines
+    ADD CONSTRAINT timelines_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
 -- Name: SCHEMA analytics; Type: ACL; Schema: -; Owner: exchange_owner
 --
 
@@ -8058,6 +8187,14 @@ GRANT ALL ON FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner
 
 
 --
+-- Name: FUNCTION acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8105,6 +8242,13 @@ REVOKE ALL ON FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestam
 
 REVOKE ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION begin_timeline_v1(p_reason text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.begin_timeline_v1(p_reason text) FROM PUBLIC;
 
 
 --
@@ -8230,6 +8374,15 @@ GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch 
 
 REVOKE ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION current_timeline_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.current_timeline_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.current_timeline_v1() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.current_timeline_v1() TO exchange_jobs;
 
 
 --
@@ -8517,6 +8670,13 @@ REVOKE ALL ON FUNCTION exchange.list_shards_v1() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION exchange.list_statement_days_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.list_statement_days_v1() TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION list_timelines_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_timelines_v1() FROM PUBLIC;
 
 
 --

@@ -9,8 +9,8 @@ ROLES = ["exchange_matcher", "exchange_edge", "exchange_jobs", "exchange_analyst
 # The functions that a role may call, all of them; and no table but one, to be read.
 MAY_CALL = {
     "exchange_matcher": {
-        "acquire_shard_v1", "renew_lease_v1", "release_lease_v1", "free_shards_v1",
-        "release_lease_v2", "report_matcher_v1", "retire_matcher_v1",
+        "acquire_shard_v1", "acquire_shard_v2", "renew_lease_v1", "release_lease_v1",
+        "free_shards_v1", "release_lease_v2", "report_matcher_v1", "retire_matcher_v1",
         "load_open_orders_v1", "read_events_v1", "ensure_clients_v1", "find_first_orders_v1",
         "commit_batch_v3", "list_instruments", "load_orders_v1", "changed_orders_v1",
         "list_engine_snapshots_v1", "load_snapshot_part_v1", "discard_snapshots_v1",
@@ -20,7 +20,7 @@ MAY_CALL = {
         "list_instruments", "list_orders_v1", "candles_v2", "ticker_v2", "get_positions_v1",
         "read_changes_v1", "read_changed_orders_v1", "store_book_snapshot_v1",
         "list_book_snapshots_v1", "get_book_snapshot_v1",
-        "list_overdue_v1", "take_snapshot_v1", "mirror_lags_v1",
+        "list_overdue_v1", "take_snapshot_v1", "mirror_lags_v1", "current_timeline_v1",
     },
     "exchange_jobs": {
         "settle_v1", "make_partitions_v1", "list_instruments",
@@ -29,7 +29,7 @@ MAY_CALL = {
         "check_invariant", "compare_depth_v1", "read_state_v1",
         "take_snapshot_v1", "thin_snapshots_v1",
         "begin_mirror_v1", "store_mirror_offset_v1", "end_mirror_v1", "mirror_lags_v1",
-        "mirrored_totals_v1",
+        "mirrored_totals_v1", "current_timeline_v1",
         "read_mirror_events_v1", "read_mirror_orders_v1",
     },
     "exchange_analyst": set(),

@@ -155,14 +155,18 @@ class Functions:
 
     # Leases.
 
-    def acquire_shard(self, instrument_id: int, owner: str, lease_ms: int) -> list[Any]:
+    def acquire_shard(
+        self, instrument_id: int, owner: str, lease_ms: int, epoch_min: int
+    ) -> list[Any]:
         shard = self.tables.shard.get(instrument_id)
         if shard is None or not (
             shard.owner in (None, owner) or shard.lease_until_us < self.now_us()
         ):
             return []
         shard = shard._replace(
-            epoch=shard.epoch + 1, owner=owner, lease_until_us=self.now_us() + lease_ms * 1000
+            epoch=max(shard.epoch + 1, epoch_min),
+            owner=owner,
+            lease_until_us=self.now_us() + lease_ms * 1000,
         )
         self.tables.shard[instrument_id] = shard
         return [

@@ -572,6 +572,9 @@ class Client(Connection):
     async def xtrim(self, key: str, minid: str) -> Any:
         return await self._command("xtrim", key, "MINID", "~", minid, writing=True)
 
+    async def hget(self, key: str, name: str) -> Any:
+        return await self._command("hget", key, name)
+
     async def hset(self, key: str, mapping: Mapping[str, str]) -> Any:
         flat = [part for pair in mapping.items() for part in pair]
         return await self._command("hset", key, *flat, writing=True)

@@ -25,6 +25,14 @@ class Fenced(AdapterError):
     """Raised when the epoch has passed to another owner. Say nothing and stop."""
 
 
+class EpochPassed(Fenced):
+    """Raised when Redis knows of `epoch`, which is not before ours, at a take-over."""
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
 class Stale(AdapterError):
     """Raised when the stored position is not the one we build on: it was committed before."""
 

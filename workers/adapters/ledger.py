@@ -71,8 +71,8 @@ class Ledger:
         await self._commits.close()
         await self._lookups.close()
 
-    async def acquire(self, owner: str) -> Standing | None:
-        """Take the lease with the next epoch; None while another owner holds it."""
+    async def acquire(self, owner: str, epoch_min: int = 0) -> Standing | None:
+        """Take the lease with a later epoch, `epoch_min` or above; None while another holds it."""
         async with translated():
             cursor = await self._commits.execute(
                 sql.query("acquire_shard"),
@@ -80,6 +80,7 @@ class Ledger:
                     "instrument_id": self._instrument.instrument_id,
                     "owner": owner,
                     "lease_ms": self._lease_ms,
+                    "epoch_min": epoch_min,
                 },
             )
             row = await cursor.fetchone()

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from workers.adapters.errors import Fenced, StreamLost, Unavailable
+from workers.adapters.errors import EpochPassed, Fenced, StreamLost, Unavailable
 from workers.adapters.redis import close, connect, load_script, translated
 from workers.core.channels import (
     asks_key,
@@ -67,21 +67,26 @@ class OrderStream:
         """Make this epoch's group at `position`, behind which no entry will ever be appended.
 
         Returns whether the entries after `position` are all still there; False says that some
-        were trimmed or deleted unread. Raises Unavailable, OutcomeUnknown.
+        were trimmed or deleted unread. Raises EpochPassed when Redis has seen this epoch or a later
+        one, Unavailable, OutcomeUnknown.
         """
         async with translated():
             await self._raise_floor(position)
+            if (known := await self._known_epoch()) >= self._epoch:
+                raise EpochPassed(
+                    f"Redis knows of epoch {known}, and ours is {self._epoch}: another matcher took"
+                    " over, or the database is new or was restored",
+                    known,
+                )
             try:
                 await self._writes.xgroup_create(self._key, self._group, id=position)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
                 await self._writes.xgroup_setid(self._key, self._group, id=position)
-            for group in await self._writes.xinfo_groups(self._key):
-                name = group["name"].decode()
-                kind, _, epoch = name.rpartition("-")
-                if kind == "matcher" and epoch.isdigit() and int(epoch) < self._epoch:
-                    await self._writes.xgroup_destroy(self._key, name)
+            for epoch in await self._group_epochs():
+                if epoch < self._epoch:
+                    await self._writes.xgroup_destroy(self._key, matcher_group(epoch))
             # The epoch before may have died between its commit and its trim: what is applied must
             # not count as waiting, or edges would refuse the order that leads to the next trim.
             await self._writes.xtrim(self._key, minid=next_position(position))
@@ -216,6 +221,17 @@ class OrderStream:
                 last_id = await self._last_id()
                 if last_id is None or parse_position(last_id) < parse_position(position):
                     raise
+
+    async def _known_epoch(self) -> int:
+        """Return the latest epoch that has come as far as Redis; 0 when none has."""
+        published = await self._writes.hget(depth_key(self._instrument), "epoch")
+        return max(int(published or 0), *await self._group_epochs(), 0)
+
+    async def _group_epochs(self) -> list[int]:
+        """Return the epochs that have a group."""
+        names = [group["name"] for group in await self._writes.xinfo_groups(self._key)]
+        kinds = [name.decode().rpartition("-") for name in names]
+        return [int(epoch) for kind, _, epoch in kinds if kind == "matcher" and epoch.isdigit()]
 
     async def _last_id(self) -> str | None:
         """Return the last id that the stream has given, or None when there is no stream."""

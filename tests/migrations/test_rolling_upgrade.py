@@ -131,11 +131,19 @@ class Deployment:
 
     def stop(self) -> None:
         """End the clients, then the processes, in order."""
-        self._clients.close()
-        for process, _ in self._running.values():
-            process.send_signal(signal.SIGTERM)
-        for process, _ in self._running.values():
-            assert process.wait(30) == 0, self.logs()
+        try:
+            self._clients.close()
+        finally:
+            for process, _ in self._running.values():
+                process.send_signal(signal.SIGTERM)
+            for process, _ in self._running.values():
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        codes = {name: process.returncode for name, (process, _) in self._running.items()}
+        assert set(codes.values()) == {0}, f"{codes}\n{self.logs()}"
 
     def history(self) -> History:
         """What all clients have asked and heard."""

@@ -119,11 +119,11 @@ class Nodes:
             retry=Retry(NoBackoff(), 0),
         ) as client:
             # As two words: the library makes something else of the answer to `CLUSTER SLOTS`.
-            reply: list[Any] = client.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
+            reply: list[Any] = client.execute_command("CLUSTER", "SLOTS")
             return reply
 
 
-def at_key(connection_class: type, nodes: Nodes, key: str) -> type:
+def at_key(connection_class: Any, nodes: Nodes, key: str) -> Any:
     """Return a class of the library's connections that go to the node that holds `key`."""
     mixin = AtKey if asyncio.iscoroutinefunction(connection_class.connect) else BlockingAtKey
     return type("ConnectionAtKey", (mixin, connection_class), {"nodes": nodes, "key": key})

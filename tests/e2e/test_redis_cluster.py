@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -15,7 +17,7 @@ import psycopg
 import pytest
 
 from ops.verify import broken_invariants
-from tests.exchange import Client, Exchange, Load, eventually
+from tests.exchange import Answer, Client, Exchange, Load, eventually
 from tests.follower import Follower
 from tests.redis_cluster import INSTRUMENTS, Cluster, redis_cluster
 
@@ -133,10 +135,7 @@ async def test_orders_on_several_instruments(
 def test_keys_limits_cancels_and_metrics(exchange: Exchange, cluster: Cluster) -> None:
     with exchange.client() as client:
         for number, instrument in enumerate(INSTRUMENTS):
-            placed = [
-                Client(exchange.port).order("buy", 1, 5, instrument=instrument, idempotency_key="k")
-                for _ in range(6)  # each on a connection of its own, so of either process
-            ]
+            placed = [place(exchange.port, instrument) for _ in range(6)]
             assert Counter(answer.status for answer in placed) == {201: 1, 200: 5}
             assert cluster.holders(f"first:{{{instrument}}}/client-A/k") == [number]
             order_id = placed[0].json["order"]["order_id"]
@@ -147,6 +146,22 @@ def test_keys_limits_cancels_and_metrics(exchange: Exchange, cluster: Cluster) -
             assert f'stream_lag_entries{{instrument="{instrument}"}} 0.0' in text
         assert 'dependency_up{dependency="redis"} 1.0' in text
         assert client.get("/healthz").json["status"] == "healthy"
+
+
+def place(port: int, instrument: str) -> Answer:
+    """Place the same order again, on a connection of its own, so with either web process."""
+    with Client(port) as client:
+        return client.order("buy", 1, 5, instrument=instrument, idempotency_key="k")
+
+
+def test_the_doctor_sees_every_node(exchange: Exchange, cluster: Cluster) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "ops", "doctor"],
+        env=exchange.env, capture_output=True, text=True, check=False, timeout=60,
+    ).stdout  # fmt: skip
+    assert said.count("maxmemory-policy") == len(cluster.nodes), said
+    for instrument in INSTRUMENTS:
+        assert f"{instrument} stream" in said
 
 
 def test_jobs(exchange: Exchange, cluster: Cluster, database_url: str) -> None:

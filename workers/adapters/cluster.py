@@ -38,11 +38,6 @@ def is_cluster(url: str) -> bool:
     return bool(Nodes(url).known)
 
 
-def plain_url(url: str) -> str:
-    """Return the URL without what is said of a cluster, as the library understands it."""
-    return Nodes(url).url
-
-
 class Nodes:
     """The nodes of a cluster, as far as they are known; none for a single server.
 

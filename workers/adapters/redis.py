@@ -46,13 +46,12 @@ def connect(url: str, answer_timeout_s: float = ANSWER_TIMEOUT_S, key: str = "")
 def connect_blocking(url: str, key: str = "", **options: Any) -> BlockingRedis:
     """Return a client for code that blocks; in a cluster, for keys of the slot of `key`."""
     nodes = Nodes(url)
-    client: BlockingRedis = BlockingRedis.from_url(
-        nodes.url,
-        protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
-        **options,
-    )
+    defaults = {
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+    }
+    client: BlockingRedis = BlockingRedis.from_url(nodes.url, **defaults | options)
     if nodes.known:
         pool = client.connection_pool
         pool.connection_class = at_key(pool.connection_class, nodes, key)

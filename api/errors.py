@@ -88,6 +88,13 @@ def unknown_order(order_id: str) -> ApiError:
     return ApiError("not_found", f"there is no order {order_id}: check the order_id")
 
 
+def unknown_client(client_id: str) -> ApiError:
+    return ApiError(
+        "not_found",
+        f"there is no client {client_id}: a client is known from its first order, check the name",
+    )
+
+
 def unknown_instrument(instrument: str, known: list[str]) -> ApiError:
     return ApiError(
         "not_found", f"there is no instrument {instrument}: use one of {', '.join(known)}"

@@ -20,7 +20,7 @@ from api.submit import Submitter
 from workers.adapters.errors import AdapterError, OutcomeUnknown
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, Publisher, subscribe
-from workers.core.channels import changes_channel, depth_channel, reply_channel
+from workers.core.channels import changes_channel, depth_channel, reply_channel, reply_channel_at
 from workers.core.codec import EncodedChanges, decode_depth
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
@@ -116,6 +116,7 @@ class Feed:
             self._reply_channel: self._take_replies
         }
         for name in names:
+            handlers[reply_channel_at(self._reply_channel, name)] = self._take_replies
             self.books.setdefault(name, Book(name))
             self._histories.setdefault(name, History(name))
             handlers[depth_channel(name)] = partial(self._take_depth, name)

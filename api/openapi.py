@@ -318,7 +318,7 @@ TABLE: tuple[Operation, ...] = (
         "get", "/market/positions/{client_id}", MARKET, "list_positions",
         "List a client's positions with their profit and loss; none if it has not traded",
         {200: Answer("The client's positions.", answers.PositionList)},
-        errors=(400, 429, 503),
+        errors=(400, 404, 429, 503),
         parameters=(
             Parameter("client_id", "path", "The client.", IDENTIFIER_SCHEMA, "client-A"),
         ),

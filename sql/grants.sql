@@ -21,7 +21,8 @@ BEGIN
                 'list_instruments', 'list_orders_v1', 'candles_v2', 'ticker_v2',
                 'get_positions_v1', 'read_changes_v1', 'read_changed_orders_v1',
                 'store_book_snapshot_v1', 'list_book_snapshots_v1', 'get_book_snapshot_v1',
-                'list_overdue_v1', 'take_snapshot_v1', 'mirror_lags_v1', 'current_timeline_v1']),
+                'list_overdue_v1', 'take_snapshot_v1', 'mirror_lags_v1', 'current_timeline_v1',
+                'knows_client_v1', 'fees_earned_v1']),
             ('exchange_jobs', ARRAY[
                 'settle_v1', 'make_partitions_v1', 'list_instruments',
                 'register_jobs_v1', 'hint_due_v1', 'claim_run_v1', 'renew_run_v1', 'finish_run_v1',

@@ -92,6 +92,12 @@ SELECT * FROM exchange.ticker_v2(%(instrument)s);
 -- :name get_positions
 SELECT * FROM exchange.get_positions_v1(%(client_id)s);
 
+-- :name knows_client
+SELECT exchange.knows_client_v1(%(client_id)s);
+
+-- :name fees_earned
+SELECT * FROM exchange.fees_earned_v1();
+
 -- :name read_changes
 SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
 

@@ -3561,6 +3561,25 @@ $$;
 ALTER FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) OWNER TO exchange_owner;
 
 --
+-- Name: fees_earned_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.fees_earned_v1() RETURNS TABLE(instrument text, asset text, fees numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, a.asset, coalesce(b.posted, 0)
+    FROM instruments i
+    JOIN assets a ON a.asset_id = i.quote_asset_id
+    LEFT JOIN balances b ON b.client_no = -2 AND b.asset_id = i.quote_asset_id
+        AND b.instrument_id = i.instrument_id
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.fees_earned_v1() OWNER TO exchange_owner;
+
+--
 -- Name: find_client_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4142,6 +4161,20 @@ $$;
 
 
 ALTER FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: knows_client_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.knows_client_v1(p_client_id text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT EXISTS (SELECT FROM clients WHERE client_id = p_client_id)
+$$;
+
+
+ALTER FUNCTION exchange.knows_client_v1(p_client_id text) OWNER TO exchange_owner;
 
 --
 -- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -8431,6 +8464,14 @@ GRANT ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) TO exchang
 
 
 --
+-- Name: FUNCTION fees_earned_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.fees_earned_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.fees_earned_v1() TO exchange_edge;
+
+
+--
 -- Name: FUNCTION find_client_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8557,6 +8598,14 @@ REVOKE ALL ON FUNCTION exchange.guard_table_v1(p_table text, p_whole text) FROM 
 
 REVOKE ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION knows_client_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.knows_client_v1(p_client_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.knows_client_v1(p_client_id text) TO exchange_edge;
 
 
 --

@@ -31,12 +31,12 @@ def _check_all(settings: Settings) -> Iterator[Finding]:
     ) as connection:
         connection.execute(sql.query("assume_role"), {"role": "exchange_owner"})
         shards = connection.execute(sql.queries("doctor.sql")["shards"]).fetchall()
-    server = client(settings)
-    try:
-        for shard in shards:
+    for shard in shards:
+        server = client(settings.redis_url, order_stream(shard[0]))
+        try:
             yield from _check(server, settings, *shard)
-    finally:
-        server.close()
+        finally:
+            server.close()
 
 
 def _check(

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,9 +20,8 @@ import redis
 from ops.analyst import add_analyst
 from ops.priority import NICENESS
 from ops.processes import running, wait_until
+from tests.ops_run import ROOT, run, until_ready
 
-ROOT = Path(__file__).parents[2]
-READY = "Trade engine is ready: "
 ORDER = {
     "client_id": "alice",
     "side": "buy",
@@ -31,36 +29,6 @@ ORDER = {
     "price": 70000,
     "quantity": 0.5,
 }
-
-
-@contextlib.contextmanager
-def run(*options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start it, in an environment that gives no servers."""
-    unset = {"DATABASE_URL", "REDIS_URL", "PORT", "HOST", "EXCHANGE_DATA", "EXCHANGE_ENV"}
-    inherited = {name: value for name, value in os.environ.items() if name not in unset}
-    with subprocess.Popen(
-        [sys.executable, "-m", "ops", "run", *options],
-        cwd=ROOT,
-        env=inherited | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until_ready(process: subprocess.Popen[str]) -> str:
-    """Return the URL it prints."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if READY in line:
-            return line.split(READY)[1].strip()
-    raise AssertionError("".join(lines))
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:

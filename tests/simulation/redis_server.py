@@ -384,7 +384,7 @@ class RedisServer(Server):
             self.keys.data, self.keys.expires_us = copy.deepcopy((data, expires_us))
             self._states.clear()
 
-    def client(self, url: str, answer_timeout_s: float = 0.0) -> "Client":
+    def client(self, url: str, answer_timeout_s: float = 0.0, key: str = "") -> "Client":
         return Client(self)
 
     def _publish(self, channel: bytes, payload: bytes) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import psycopg
@@ -50,6 +51,14 @@ class JobState(NamedTuple):
     overdue_s: float
     running: int
     failures: int
+
+
+class FeesEarned(NamedTuple):
+    """Fees of an instrument's trades so far, in natural units of `asset`, rebates taken off."""
+
+    instrument: str
+    asset: str
+    fees: Decimal
 
 
 class Lookups:
@@ -183,6 +192,15 @@ class Lookups:
             Position(name, int(net), int(cost), int(realized), updated_us, _integer(last))
             for name, net, cost, realized, updated_us, last in rows
         ]
+
+    async def knows_client(self, client_id: str) -> bool:
+        """Return whether a client has ordered, or the house has entered something for it."""
+        ((known,),) = await self._rows("knows_client", {"client_id": client_id})
+        return bool(known)
+
+    async def fees_earned(self) -> list[FeesEarned]:
+        """Return what the trades of each instrument have earned in fees."""
+        return [FeesEarned(*row) for row in await self._rows("fees_earned", {})]
 
     async def changes(
         self, instrument_id: int, after: int, limit: int

@@ -6,6 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from workers.adapters.clients import Clients
+from workers.adapters.cluster import is_cluster
 from workers.adapters.errors import EpochPassed, Fenced, StreamLost, Unavailable
 from workers.adapters.redis import close, connect, load_script, translated
 from workers.core.channels import (
@@ -17,6 +19,7 @@ from workers.core.channels import (
     first_order_key,
     matcher_group,
     order_stream,
+    reply_channel_at,
     state_key,
 )
 from workers.core.codec import encode_delta, encode_reset
@@ -55,9 +58,12 @@ class OrderStream:
         self._instrument = instrument
         self._key = order_stream(instrument)
         self._group = matcher_group(epoch)
-        self._reads = connect(url)
+        # A cluster tells every node of what is published, unless it is published in a slot.
+        self._is_sharded = is_cluster(url)
+        self._publish_command = "SPUBLISH" if self._is_sharded else "PUBLISH"
+        self._reads = connect(url, key=self._key)
         self._reads.set_response_callback("XREADGROUP", lambda response, **_: response)
-        self._writes = connect(url)
+        self._writes = connect(url, key=self._key)
         self._publish = load_script(self._writes, "publish.lua")
         self._reset_depth = load_script(self._writes, "reset_depth.lua")
         # What to add to this machine's clock to get Redis's.
@@ -164,10 +170,13 @@ class OrderStream:
             len(delta.asks),
             len(replies),
             len(entry_ids),
+            self._publish_command,
         ]
         for price_ticks, quantity_lots in (*delta.bids, *delta.asks):
             arguments += (price_ticks, quantity_lots)
         for channel, payload in replies:
+            if self._is_sharded:
+                channel = reply_channel_at(channel, self._instrument)
             arguments += (channel, payload)
         arguments += entry_ids
         keys = [
@@ -204,7 +213,8 @@ class OrderStream:
                     step += (price_ticks, quantity_lots)
                 steps.append(step)
         notice = encode_reset(snapshot.sequence, self._epoch)
-        steps.append(["finish", snapshot.sequence, depth_channel(self._instrument), notice])
+        channel = depth_channel(self._instrument)
+        steps.append(["finish", snapshot.sequence, channel, notice, self._publish_command])
         async with translated():
             for step in steps:
                 if await self._reset_depth(keys, [self._epoch, *step]) == -1:
@@ -253,11 +263,11 @@ class StreamLags:
     """How far each instrument's matcher is behind its stream."""
 
     def __init__(self, url: str) -> None:
-        self._client = connect(url)
+        self._clients = Clients(url)
 
     async def close(self) -> None:
-        """Close the connection; never fails."""
-        await close(self._client)
+        """Close every connection; never fails."""
+        await self._clients.close()
 
     async def read(self, instruments: Sequence[str]) -> dict[str, int]:
         """Return the entries that are not committed yet, of each instrument that has a stream.
@@ -267,10 +277,12 @@ class StreamLags:
         """
         lags = {}
         async with translated():
-            await self._client.ping()  # tells whether it answers, also when there is no instrument
+            for client in self._clients.all():
+                await client.ping()  # tells whether it answers, also when there is no instrument
             for instrument in instruments:
+                client = self._clients.of(instrument)
                 try:
-                    groups = await self._client.xinfo_groups(order_stream(instrument))
+                    groups = await client.xinfo_groups(order_stream(instrument))
                 except ResponseError:  # no such stream
                     continue
                 matchers = [group for group in groups if group["name"].startswith(b"matcher-")]
@@ -284,7 +296,8 @@ class StreamLags:
 
     async def _count_after(self, instrument: str, stream_id: bytes) -> int:
         start = f"({stream_id.decode()}"
-        entries = await self._client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
+        client = self._clients.of(instrument)
+        entries = await client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
         return len(entries or ())
 
 
@@ -319,13 +332,12 @@ class StreamWriter:
     """
 
     def __init__(self, url: str, waiting_max: int, key_ttl_ms: int) -> None:
-        self._client = connect(url)
-        self._append = load_script(self._client, "append.lua")
+        self._clients = Clients(url, script="append.lua")
         self._head = (waiting_max, waiting_max + waiting_max // 4, key_ttl_ms)
 
     async def close(self) -> None:
-        """Close the connection; never fails."""
-        await close(self._client)
+        """Close every connection; never fails."""
+        await self._clients.close()
 
     async def append(self, instrument: str, requests: Sequence[Append]) -> list[Appended]:
         """Append requests in this order; return what became of each.
@@ -339,18 +351,19 @@ class StreamWriter:
             if idempotency_key:
                 keys.append(first_order_key(instrument, client_id, idempotency_key))
             arguments += (kind, len(keys) if idempotency_key else 0, order_id, request)
-        await self._connect()
+        await self._connect(instrument)
         async with translated():
-            results = await self._append(keys, arguments)
+            results = await self._clients.script(instrument)(keys, arguments)
         if results == -1:
             raise Unavailable(f"nobody matches {instrument} at the moment")
         return [_APPENDED.get(result) or _repeat(result) for result in results]
 
-    async def _connect(self) -> None:
+    async def _connect(self, instrument: str) -> None:
         """Connect first, so that a server that is down is a certain refusal."""
+        client = self._clients.of(instrument)
         try:
-            await self._client.initialize()
-            connection = self._client.connection
+            await client.initialize()
+            connection = client.connection
             if connection is not None:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except Exception as error:

@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),
     "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),
     "url": ("ops.url", "Print where a server of the running exchange is."),
+    "psql": ("ops.psql", "Ask the database in SQL, reading only."),
     "instruments": ("ops.instruments", "List, add or change what is traded."),
     "analyst": ("ops.analyst", "Make, list or remove logins for analysts, who may only read."),
     "export": ("ops.export", "Write trades, orders, ledger, events or book to a file."),

@@ -12,6 +12,9 @@ A fenced block is a step according to its info string:
 **Ctrl-C** outside of a block presses it in the oldest terminal. In what is shown, `...` stands for
 anything within a line. Other blocks are not executed.
 
+Blocks of another language, such as `python`, are parts of one program. Each language is for a
+reader of its own.
+
 So that a test can have an exchange of its own, REPLACED gives what is replaced in commands, and put
 back in what they print.
 """
@@ -23,7 +26,7 @@ import select
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -33,6 +36,7 @@ from tests.exchange import eventually
 ROOT = Path(__file__).parents[1]
 
 COMMAND_TIMEOUT_S = 60.0
+PROGRAM_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
 
 _STEP = re.compile(
@@ -50,10 +54,10 @@ class Step:
     line: int
 
 
-def steps(document: str) -> list[Step]:
-    """Return everything in a document that is to be done or compared."""
+def steps(document: str, language: str = "sh") -> list[Step]:
+    """Return all that a reader of one language is to do or to compare."""
     found = []
-    shell_before = False
+    runs_before = False
     for match in _STEP.finditer(document):
         line = document.count("\n", 0, match.start()) + 1
         kind = "Ctrl-C" if match["stop"] else " ".join(match["info"].split())
@@ -61,10 +65,10 @@ def steps(document: str) -> list[Step]:
             kind = "sh"
         if kind in ("json", "text"):
             # A block that nothing printed shows how something looks.
-            kind = "printed" if shell_before else ""
-        shell_before = kind == "sh"
+            kind = "printed" if runs_before else ""
+        runs_before = kind == language
         kind = {"json seen": "seen", "text seen": "seen", "json typed": "typed"}.get(kind, kind)
-        if kind in ("sh", "sh terminal", "typed", "seen", "printed", "Ctrl-C"):
+        if kind in (language, "sh terminal", "typed", "seen", "printed", "Ctrl-C"):
             found.append(Step(kind, match["text"] or "", line))
     return found
 
@@ -248,6 +252,40 @@ class Reader:
         return text
 
 
+def run_program(
+    document: str, language: str, command: Sequence[str | Path], mark: str, port: int
+) -> int:
+    """Run all blocks of one language as one program, and compare what each prints.
+
+    The program is the last argument of `command`, and `mark` a statement that prints a NUL. Returns
+    how many blocks there were; raises AssertionError.
+    """
+    everything = steps(document, language)
+    blocks = [step for step in everything if step.kind == language]
+    text = "".join(f"{step.text}{mark}\n" for step in blocks)
+    program = Path(command[-1])
+    program.write_text(text.replace("127.0.0.1:3000", f"127.0.0.1:{port}"))
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    printed = iter(done.stdout.split("\0"))
+    last = ""
+    for step in everything:
+        if step.kind == language:
+            last = next(printed, "")
+        else:
+            assert is_shown(step.text, last), (
+                f"line {step.line}: shown:\n{step.text}\nprinted:\n{last}\n{done.stderr}"
+            )
+    assert done.returncode == 0, done.stderr
+    return len(blocks)
+
+
 @contextlib.contextmanager
 def reader(folder: Path, port: int) -> Iterator[Reader]:
     """Give somebody who has nothing yet: no servers, no data, and a port of his own."""
@@ -260,6 +298,7 @@ def reader(folder: Path, port: int) -> Iterator[Reader]:
     environment |= {"EXCHANGE_URL": f"http://127.0.0.1:{port}", "COLUMNS": "100"}
     replaced = {
         "127.0.0.1:3000": f"127.0.0.1:{port}",
+        "localhost:3000": f"localhost:{port}",
         # What the commands write.
         "orders.jsonl": str(folder / "orders.jsonl"),
         "trades.csv": str(folder / "trades.csv"),

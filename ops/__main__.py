@@ -13,6 +13,7 @@ COMMANDS = {
     "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
     "dashboards": ("ops.dashboards", "Write Grafana's dashboards anew."),
     "env": ("ops.env", "Write .env.example anew after a setting was added."),
+    "postman": ("ops.postman", "Write the Postman collection anew after the API has changed."),
     "doctor": ("ops.doctor", "Check servers, settings and matchers; print a fix per finding."),
     "verify": ("ops.verify", "Check the books, the ledger and the event log against each other."),
     "schema": ("ops.schema", "Write sql/schema.sql anew after a migration was added."),

@@ -25,6 +25,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -295,10 +296,14 @@ def reader(folder: Path, port: int) -> Iterator[Reader]:
         if not name.startswith(given) or name == "EXCHANGE_TEST_SESSION"
     }  # fmt: skip
     environment |= {"PORT": str(port), "EXCHANGE_DATA": str(folder / "data")}
+    # `python` is the one of the virtual environment.
+    environment["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     environment |= {"EXCHANGE_URL": f"http://127.0.0.1:{port}", "COLUMNS": "100"}
     replaced = {
         "127.0.0.1:3000": f"127.0.0.1:{port}",
         "localhost:3000": f"localhost:{port}",
+        # Not all tests from within one of them: whether they can be found and start.
+        "./ops/test\n": "./ops/test --collect-only --quiet >/dev/null\n",
         # What the commands write.
         "orders.jsonl": str(folder / "orders.jsonl"),
         "trades.csv": str(folder / "trades.csv"),

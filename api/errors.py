@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 STATUS = {
     "invalid_request": 400,
     "host_not_allowed": 403,
+    "origin_not_allowed": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "order_id_conflict": 409,

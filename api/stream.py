@@ -6,7 +6,6 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from sanic import Blueprint, Request
@@ -19,6 +18,7 @@ from api.connections import Channel, Connection
 from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.limits import too_many
+from api.middleware import is_our_page
 from api.schemas import (
     order_json,
     printable,
@@ -42,7 +42,7 @@ POLICY_VIOLATION = 1008
 async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
     """Serve one client until the connection is gone."""
     exchange: Exchange = request.app.ctx.exchange
-    if not _is_our_page(request):
+    if not is_our_page(request):
         await ws.close(POLICY_VIOLATION, "this page may not connect: see EXCHANGE_ORIGINS")
         return
     session = Session(exchange, ws, exchange.limiter.address(request))
@@ -57,18 +57,6 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
         await ws.wait_for_connection_lost()
     finally:
         exchange.relay.remove(session.connection)
-
-
-def _is_our_page(request: Request) -> bool:
-    """Tell whether a browser's page, if it is one, comes from here or from where it may come.
-
-    Browsers let any page connect anywhere, with the rights of whoever looks at it.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
-    host = urlsplit(origin).netloc
-    return host == request.headers.get("Host") or origin in request.app.ctx.origins
 
 
 class Session:

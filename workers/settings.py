@@ -55,7 +55,8 @@ class Settings:
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
-    # Pages of other origins that may open a WebSocket from a browser, as `https://example.com`.
+    # Pages of other origins that may open a WebSocket or cancel from a browser, as
+    # `https://example.com`.
     origins: tuple[str, ...] = ()
     # Names under which browsers may ask for us; see `allowed_hosts`.
     hosts: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ SELECT * FROM exchange.find_first_orders_v1(
     %(instrument_id)s, %(order_ids)s, %(client_ids)s, %(keys)s);
 
 -- :name commit_batch
-SELECT exchange.commit_batch_v3(
+SELECT exchange.commit_batch_v4(
     %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s,

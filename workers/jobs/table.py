@@ -42,7 +42,8 @@ def jobs(settings: Settings, failpoints: Failpoints | None = None) -> tuple[Job,
         table.append(
             Job(
                 "mirror", MIRROR_QUEUE, Period(every_ms=settings.mirror_ms),
-                mirror.Mirror(settings.kafka, failpoints or Failpoints()).run, per_instrument=True, retries=MIRROR_RETRIES,
+                mirror.Mirror(settings.kafka, failpoints or Failpoints()).run,
+                per_instrument=True, retries=MIRROR_RETRIES,
             )
         )  # fmt: skip
     return tuple(table)

@@ -44,7 +44,9 @@ def main(args: argparse.Namespace) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     if args.list:
         for scenario in TABLE:
-            console.print(f"{scenario.numbers:<8} {scenario.name}", highlight=False)
+            missing = scenario.missing()
+            note = f" (not here: {missing})" if missing else ""
+            console.print(f"{scenario.numbers:<8} {scenario.name}{note}", highlight=False)
         return 0
     unknown = [name for name in args.fault or () if name not in BY_NAME]
     if unknown:
@@ -58,6 +60,12 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
     chosen = [BY_NAME[name] for name in args.fault] if args.fault else list(TABLE)
+    for scenario in chosen:
+        if missing := scenario.missing():
+            console.print(f"[yellow]skipped[/yellow] {scenario.name}: {missing}", highlight=False)
+    chosen = [scenario for scenario in chosen if not scenario.missing()]
+    if not chosen:
+        return 1
     end = time.monotonic() + 60 * args.minutes
     began = time.monotonic()
 

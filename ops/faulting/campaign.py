@@ -10,8 +10,8 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,8 @@ from ops.faulting.checker import check, epoch_problems
 from ops.faulting.cluster import Cluster, wait_for
 from ops.faulting.history import History
 from ops.faulting.load import Load
-from ops.faulting.scenarios import Run, Scenario
+from ops.faulting.run import Run
+from ops.faulting.scenarios import Scenario
 
 # Longer is a failure. On busy processors starting everything anew takes a quarter of this.
 RECOVERY_S_MAX = 60.0
@@ -104,7 +105,7 @@ class Campaign:
         began = time.monotonic()
         # Where, in the history, each scenario begins.
         rounds: list[tuple[int, Result]] = []
-        with Listener(self.cluster) as listener:
+        with Listener(self.cluster) as listener, self._noting():
             with load:
                 load.await_orders(50)
                 for scenario in scenarios:
@@ -122,13 +123,24 @@ class Campaign:
             self._drain()
         self._judge(load.history, rounds, listener.heard)
 
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep what goes wrong with the exchange as a whole as a problem, and go on."""
+        try:
+            yield
+        except OpsError as error:
+            self.problems.append(f"I12 {error}")
+            self._say(f"I12 {error}\n{self.cluster.last_words()}")
+
     def _round(self, scenario: Scenario, result: Result, load: Load) -> None:
         result.runs += 1
         load.mark()
         try:
-            scenario.hurt(Run(self.cluster, load, self._chance))
+            told_s = scenario.hurt(Run(self.cluster, load, self._chance))
             self.cluster.complete()
             recovery_s = load.await_recovery(RECOVERY_S_MAX)
+            if told_s is not None:
+                recovery_s = told_s
         except OpsError as error:
             result.problems.append(str(error))
             self._say(f"{scenario.name}: {error}\n{self.cluster.last_words()}")
@@ -140,11 +152,8 @@ class Campaign:
 
     def _drain(self) -> None:
         """Wait until everything is back to normal: ready, nothing waits. [I12]"""
-        try:
-            self.cluster.wait_ready()
-            wait_for(lambda: self.cluster.lag() == 0, "the streams are drained", RECOVERY_S_MAX)
-        except OpsError as error:
-            self.problems.append(f"I12 {error}")
+        self.cluster.wait_ready()
+        wait_for(lambda: self.cluster.lag() == 0, "the streams are drained", RECOVERY_S_MAX)
 
     def _judge(
         self,

@@ -6,7 +6,7 @@ SELECT set_config('role', rolname, false) FROM pg_roles
 WHERE rolname = %(role)s AND pg_has_role(current_user, oid, 'MEMBER');
 
 -- :name acquire_shard
-SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+SELECT * FROM exchange.acquire_shard_v2(%(instrument_id)s, %(owner)s, %(lease_ms)s);
 
 -- :name renew_lease
 SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
@@ -15,7 +15,7 @@ SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
 SELECT exchange.release_lease_v2(%(instrument_id)s, %(epoch)s);
 
 -- :name report_matcher
-SELECT * FROM exchange.report_matcher_v1(%(owner)s, %(alive_ms)s);
+SELECT * FROM exchange.report_matcher_v2(%(owner)s, %(alive_ms)s);
 
 -- :name retire_matcher
 SELECT exchange.retire_matcher_v1(%(owner)s);

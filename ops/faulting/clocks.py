@@ -50,7 +50,7 @@ class Clock:
 
 
 def clean_up() -> None:
-    """Remove what processes with such a clock left behind in shared memory when they were killed."""
+    """Remove what killed processes with such a clock left behind in shared memory."""
     for path in Path("/dev/shm").glob("*faketime_s*"):
         pid = path.name.rpartition("_")[2]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):

@@ -11,6 +11,7 @@ MAY_CALL = {
     "exchange_matcher": {
         "acquire_shard_v1", "renew_lease_v1", "release_lease_v1", "free_shards_v1",
         "release_lease_v2", "report_matcher_v1", "retire_matcher_v1",
+        "acquire_shard_v2", "report_matcher_v2",
         "load_open_orders_v1", "read_events_v1", "ensure_clients_v1", "find_first_orders_v1",
         "commit_batch_v3", "list_instruments", "load_orders_v1", "changed_orders_v1",
         "list_engine_snapshots_v1", "load_snapshot_part_v1", "discard_snapshots_v1",

@@ -39,6 +39,7 @@ class Exchange:
     kafka: KafkaSettings | None = None
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
+    _told: dict[str, int] = field(default_factory=dict)
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
@@ -51,6 +52,19 @@ class Exchange:
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")
         return book
+
+    def heard(self, instrument: str) -> int:
+        """Return the last sequence of an instrument that this process knows to be committed.
+
+        -1 when it knows of none. An order that was accepted by then was there before whatever is
+        sent from now on.
+        """
+        book = self.feed.books.get(instrument)
+        return max(book.sequence if book else -1, self._told.get(instrument, -1))
+
+    def told(self, instrument: str, sequence: int) -> None:
+        """Take note that PostgreSQL was found to be at this sequence of an instrument, or later."""
+        self._told[instrument] = max(sequence, self._told.get(instrument, -1))
 
     async def top_of_book(self, instrument: str, sequence: int) -> bytes | None:
         """Return the encoded top of a book at `sequence` or later; None when there is none now."""

@@ -104,6 +104,7 @@ async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrd
 
 async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:
     """Send an order, and once more when Redis remembers its key and PostgreSQL does not."""
+    heard = exchange.heard(instrument.instrument)
     try:
         answer = await exchange.submitter.submit(instrument, command)
         if isinstance(answer, Repeat):
@@ -121,7 +122,9 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
     except NoReply:
         answer = await within(LOOK_S, _find(exchange, instrument, command))
     if isinstance(answer, OrderRecord):
-        repeated = answer.order_id != command.order_id
+        repeated = answer.order_id != command.order_id or await _was_there(
+            exchange, instrument, answer, heard
+        )
         return await _stored(exchange, instrument, command, answer, repeated=repeated)
     if isinstance(answer, Reply):
         if answer.outcome == "accepted" and answer.order is not None:
@@ -133,6 +136,21 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
         if answer.outcome == "conflict":
             raise _conflict(command, answer.order_id)
     raise ApiError("unavailable", "this order could not be stored and was not applied")
+
+
+async def _was_there(
+    exchange: Exchange, instrument: Instrument, order: OrderRecord, heard: int
+) -> bool:
+    """Tell whether a stored order was accepted by sequence `heard`, which its command came after.
+
+    Not so told is a repeat that was sent before this process could have heard of the first: then
+    nobody knows which of the two was matched, and both may call the order theirs.
+    """
+    accepted = await exchange.lookups.accepted_sequence(order.order_id)
+    if accepted is None:
+        return False
+    exchange.told(instrument.instrument, accepted)
+    return accepted <= heard
 
 
 def _key(order: OrderRecord | SubmitOrder, instrument: str) -> tuple[str, str, str]:

@@ -14,6 +14,8 @@ from rich.table import Table
 from ops.errors import OpsError
 from ops.faulting.campaign import Campaign
 from ops.faulting.cluster import Cluster
+from ops.faulting.extent import BOUNDS
+from ops.faulting.memory import MB
 from ops.faulting.scenarios import BY_NAME, TABLE, Scenario
 from ops.instance import ephemeral_folder
 
@@ -44,7 +46,9 @@ def main(args: argparse.Namespace) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     if args.list:
         for scenario in TABLE:
-            console.print(f"{scenario.numbers:<8} {scenario.name}", highlight=False)
+            missing = scenario.missing()
+            note = f" (not here: {missing})" if missing else ""
+            console.print(f"{scenario.numbers:<8} {scenario.name}{note}", highlight=False)
         return 0
     unknown = [name for name in args.fault or () if name not in BY_NAME]
     if unknown:
@@ -58,6 +62,12 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
     chosen = [BY_NAME[name] for name in args.fault] if args.fault else list(TABLE)
+    for scenario in chosen:
+        if missing := scenario.missing():
+            console.print(f"[yellow]skipped[/yellow] {scenario.name}: {missing}", highlight=False)
+    chosen = [scenario for scenario in chosen if not scenario.missing()]
+    if not chosen:
+        return 1
     end = time.monotonic() + 60 * args.minutes
     began = time.monotonic()
 
@@ -81,6 +91,7 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
         if args.json:
             args.json.write_text(json.dumps(figures, indent=2) + "\n")
         console.print(table(campaign))
+        console.print(extents(campaign))
         console.print(summary(figures), highlight=False)
         for problem in campaign.all_problems:
             console.print(f"[red]problem[/red] {problem}", highlight=False, soft_wrap=True)
@@ -98,7 +109,7 @@ def table(campaign: Campaign) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("fault")
     for name in ("runs", "orders", "acked", "unknown", "resolved", "lost", "doubled",
-                 "median s", "worst s"):  # fmt: skip
+                 "median s", "worst s", "normal s"):  # fmt: skip
         table.add_column(name, justify="right")
     for result in sorted(campaign.results.values(), key=lambda result: result.name):
         table.add_row(
@@ -106,6 +117,21 @@ def table(campaign: Campaign) -> Table:
             *map(str, (result.runs, result.orders, result.acknowledged, result.unknown,
                        result.resolved, result.lost, result.duplicated)),
             f"{result.median_s:.2f}", f"{result.worst_s:.2f}",
+            f"{max(result.normals_s, default=0.0):.2f}",
+        )  # fmt: skip
+    return table
+
+
+def extents(campaign: Campaign) -> Table:
+    """Return the most that each kind of process ever had, and what it may have."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("process", "most MB", "bound", "most descriptors", "bound"):
+        table.add_column(name, justify="left" if name == "process" else "right")
+    for name, most in sorted(campaign.extents.most.items()):
+        bound = BOUNDS[name]
+        table.add_row(
+            name, f"{most.memory / MB:.0f}", f"{bound.memory / MB:.0f}",
+            str(most.descriptors), str(bound.descriptors),
         )  # fmt: skip
     return table
 
@@ -119,5 +145,8 @@ def summary(figures: dict[str, object]) -> str:
         f"unknown {figures['unknown']}, of these resolved {figures['resolved']}; "
         f"lost {figures['lost']}; duplicated {figures['duplicated']}\n"
         f"trading again after {figures['median_recovery_s']} s (median), "
-        f"{figures['worst_recovery_s']} s (worst)"
+        f"{figures['worst_recovery_s']} s (worst); normal latency after "
+        f"{figures['median_normal_s']} s (median), {figures['worst_normal_s']} s (worst)\n"
+        f"{figures['websocket_books_compared']} books of WebSocket clients compared with the "
+        f"API's; they were told to start anew {figures['websocket_restarts']} times"
     )

@@ -16,7 +16,7 @@ SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
 SELECT exchange.release_lease_v2(%(instrument_id)s, %(epoch)s);
 
 -- :name report_matcher
-SELECT * FROM exchange.report_matcher_v1(%(owner)s, %(alive_ms)s);
+SELECT * FROM exchange.report_matcher_v2(%(owner)s, %(alive_ms)s);
 
 -- :name retire_matcher
 SELECT exchange.retire_matcher_v1(%(owner)s);

@@ -1907,7 +1907,9 @@ CREATE FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text,
         owner = p_owner,
         lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
     WHERE s.instrument_id = p_instrument_id
-      AND (s.owner IS NULL OR s.owner = p_owner OR s.lease_until < clock_timestamp())
+      AND (s.owner IS NULL OR s.owner = p_owner
+           OR s.lease_until NOT BETWEEN clock_timestamp()
+              AND clock_timestamp() + p_lease_ms * interval '1 millisecond' + interval '1 minute')
     RETURNING s.epoch, s.last_stream_id, s.sequence, s.order_no, s.trade_no, s.last_time_us
 $$;
 
@@ -5767,6 +5769,46 @@ $$;
 ALTER FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: report_matcher_v2(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) RETURNS TABLE(matchers integer, place integer, instruments integer, free integer[], next_free_ms integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner IN (
+        SELECT m.owner FROM matchers m
+        WHERE m.alive_until NOT BETWEEN clock_timestamp() - interval '1 minute'
+                                    AND clock_timestamp() + interval '2 minutes'
+        FOR UPDATE SKIP LOCKED);
+    INSERT INTO matchers AS m (owner, alive_until)
+    VALUES (p_owner, clock_timestamp() + p_alive_ms * interval '1 millisecond')
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until;
+    SELECT m.matchers, m.place, s.instruments, s.free, s.next_free_ms
+    FROM (
+        SELECT count(*)::integer AS matchers,
+               count(*) FILTER (WHERE owner < p_owner)::integer AS place
+        FROM matchers WHERE alive_until > clock_timestamp()
+    ) m
+    CROSS JOIN (
+        SELECT count(*)::integer AS instruments,
+               coalesce(array_agg(instrument_id ORDER BY instrument_id)
+                        FILTER (WHERE owner IS NULL OR NOT running), '{}') AS free,
+               ceil(1000 * extract(epoch FROM min(lease_until - clock_timestamp())
+                   FILTER (WHERE owner <> p_owner AND running)))::integer AS next_free_ms
+        FROM (
+            SELECT instrument_id, owner, lease_until,
+                   coalesce(lease_until BETWEEN clock_timestamp()
+                            AND clock_timestamp() + interval '2 minutes', false) AS running
+            FROM shard
+        ) leases
+    ) s
+$$;
+
+
+ALTER FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
+
+--
 -- Name: restore_batch_v1(integer, bigint, integer, jsonb, jsonb, jsonb); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -9223,6 +9265,14 @@ GRANT ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer,
 
 REVOKE ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION report_matcher_v2(p_owner text, p_alive_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) TO exchange_matcher;
 
 
 --

@@ -1,5 +1,6 @@
--- Take the right to match one instrument, with a later epoch, when its lease is free, has run out (by
--- this server's clock) or is already the caller's.
+-- Take the right to match one instrument, with a later epoch, when its lease is free, has run out
+-- (by this server's clock), is already the caller's, or ends so late that this clock cannot have
+-- given it: the clock went back, and whoever holds it renews it by the clock as it is, or is dead.
 -- Arguments: instrument number; name of the owner, unique per process; lease in milliseconds; the
 -- least epoch wanted: what others have seen may be ahead of this database, when it is new or was
 -- restored.
@@ -17,6 +18,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = exchange, pg_temp AS $$
         owner = p_owner,
         lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
     WHERE s.instrument_id = p_instrument_id
-      AND (s.owner IS NULL OR s.owner = p_owner OR s.lease_until < clock_timestamp())
+      AND (s.owner IS NULL OR s.owner = p_owner
+           OR s.lease_until NOT BETWEEN clock_timestamp()
+              AND clock_timestamp() + p_lease_ms * interval '1 millisecond' + interval '1 minute')
     RETURNING s.epoch, s.last_stream_id, s.sequence, s.order_no, s.trade_no, s.last_time_us
 $$;

@@ -130,7 +130,7 @@ def test_an_instrument_that_is_matched_is_refused(
     monkeypatch.setenv("DATABASE_URL", lost_url)
     with psycopg.connect(lost_url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE exchange.shard SET owner = 'matcher', lease_until = now() + interval '1 hour'"
+            "UPDATE exchange.shard SET owner = 'matcher', lease_until = now() + interval '30 s'"
         )
     assert main(["rebuild", "--from-kafka"]) == 1
     assert "stop it first" in capsys.readouterr().err

@@ -10,7 +10,8 @@ ROLES = ["exchange_matcher", "exchange_edge", "exchange_jobs", "exchange_analyst
 MAY_CALL = {
     "exchange_matcher": {
         "acquire_shard_v1", "acquire_shard_v2", "renew_lease_v1", "release_lease_v1",
-        "free_shards_v1", "release_lease_v2", "report_matcher_v1", "retire_matcher_v1",
+        "free_shards_v1", "release_lease_v2", "report_matcher_v1",
+        "report_matcher_v2", "retire_matcher_v1",
         "load_open_orders_v1", "read_events_v1", "ensure_clients_v1", "find_first_orders_v1",
         "commit_batch_v3", "commit_batch_v4", "list_instruments", "load_orders_v1",
         "changed_orders_v1", "list_engine_snapshots_v1", "load_snapshot_part_v1",

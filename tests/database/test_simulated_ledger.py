@@ -139,7 +139,7 @@ class Writer:
         self.names += 1
         client_id = chance.choice(CLIENTS)
         _, rows = self.twins.call("ensure_clients", {"client_ids": f'{{"{client_id}"}}'})
-        self.ledger._client_nos.update(rows)
+        self.ledger._client_nos.learn(rows)
         return command._replace(
             client_id=client_id,
             order_id=f"{self.instrument.instrument}-{self.names}",

@@ -45,5 +45,13 @@ class DataRejected(AdapterError):
     """Raised when the database refused the data itself; repeating the call cannot help."""
 
 
+class UnknownClients(AdapterError):
+    """Raised when the numbers of clients are not at hand; nothing was sent. Ask for them first."""
+
+    def __init__(self, client_ids: set[str]) -> None:
+        super().__init__(f"{len(client_ids)} clients")
+        self.client_ids = client_ids
+
+
 class StreamLost(AdapterError):
     """Raised when the stream or its group is gone, or stands before the stored position."""

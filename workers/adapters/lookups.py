@@ -83,6 +83,11 @@ class Lookups:
         rows = await self._rows("get_orders", {"order_ids": list(order_ids)})
         return {row[0]: _order(row) for row in rows}
 
+    async def accepted_sequence(self, order_id: str) -> int | None:
+        """Return the sequence of an order's first event; None when it does not exist."""
+        rows = await self._rows("get_orders", {"order_ids": [order_id]})
+        return int(rows[0][-1]) if rows else None
+
     async def mirror_lags(self) -> list[MirrorLag]:
         """Return how far the Kafka mirror is behind, by instrument."""
         rows = await self._rows("mirror_lags", {})

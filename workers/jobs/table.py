@@ -1,5 +1,6 @@
 """Every job there is."""
 
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.jobs import Period, RetryPolicy
 from workers.jobs import mirror, partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
@@ -20,7 +21,7 @@ def queue_of(job: str) -> str:
     return MIRROR_QUEUE if job == "mirror" else JOBS_QUEUE
 
 
-def jobs(settings: Settings) -> tuple[Job, ...]:
+def jobs(settings: Settings, failpoints: Failpoints | None = None) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
     table = [
         Job(
@@ -41,7 +42,8 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
         table.append(
             Job(
                 "mirror", MIRROR_QUEUE, Period(every_ms=settings.mirror_ms),
-                mirror.Mirror(settings.kafka).run, per_instrument=True, retries=MIRROR_RETRIES,
+                mirror.Mirror(settings.kafka, failpoints or Failpoints()).run,
+                per_instrument=True, retries=MIRROR_RETRIES,
             )
         )  # fmt: skip
     return tuple(table)

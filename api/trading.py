@@ -1,6 +1,6 @@
 """Submit and cancel, whoever asks: HTTP or WebSocket. Outcomes are values, refusals ApiErrors."""
 
-import secrets
+import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,6 @@ from workers.core.instruments import Instrument
 from workers.core.messages import FINAL, CancelOrder, SubmitOrder
 from workers.core.records import OrderRecord, TradeRecord
 
-MASK = (1 << 62) - 1
 # The one look-up after the time is up may add so much to it: a silent database keeps nobody longer.
 LOOK_S = 2.0
 
@@ -86,12 +85,10 @@ async def locate(exchange: Exchange, order_ids: Sequence[str]) -> dict[str, str]
 
 def make_order_id() -> str:
     """Return a time-ordered UUID (version 7): neighbours in time are neighbours in the index."""
-    milliseconds = time.time_ns() // 1_000_000 & (1 << 48) - 1
-    chance = secrets.randbits(74)
-    high = milliseconds << 16 | 0x7 << 12 | chance >> 62
-    low = 0b10 << 62 | chance & MASK
-    text = f"{high:016x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    when = f"{time.time_ns() // 1_000_000:012x}"
+    chance = os.urandom(10).hex()
+    variant = "89ab"[int(chance[3], 16) & 3]
+    return f"{when[:8]}-{when[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:

@@ -26,7 +26,7 @@ from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
 from api.positions import positions
 from api.prefork import parent_gone
-from api.relay import Relay
+from api.relay import FINISH_S_MAX, Relay
 from api.snapshots import snapshots
 from api.stream import stream
 from api.submit import Submitter
@@ -205,6 +205,8 @@ def create_app(
         logger.info("stopping")
         await asyncio.sleep(settings.drain_ms / 1000)
         await exchange.submitter.finish()
+        if exchange.tasks:
+            await asyncio.wait(exchange.tasks, timeout=FINISH_S_MAX)
         await exchange.relay.close()
 
     @app.after_server_stop

@@ -1,6 +1,9 @@
 """What the resources share, made once per process by the composition root."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from api.books import Book
 from api.errors import ApiError
@@ -37,8 +40,17 @@ class Exchange:
     snapshots: Turns[BookSnapshot] = field(default_factory=Turns)
     # None: there is no mirror.
     kafka: KafkaSettings | None = None
+    # What goes on for orders that nobody waits for in a task of their own.
+    tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Go on with `work`, which handles its errors; a stop waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
@@ -51,6 +63,11 @@ class Exchange:
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")
         return book
+
+    def top_at_once(self, instrument: str, sequence: int) -> bytes | None:
+        """Return the same without waiting for it. It is normally there: depth comes first."""
+        book = self.feed.books.get(instrument)
+        return book.top() if book is not None and book.sequence >= max(sequence, 0) else None
 
     async def top_of_book(self, instrument: str, sequence: int) -> bytes | None:
         """Return the encoded top of a book at `sequence` or later; None when there is none now."""

@@ -5,8 +5,8 @@ from typing import Any
 from api.connections import KINDS, Kind
 from api.errors import ApiError, invalid
 from api.schemas import (
+    NewOrder,
     Number,
-    OrderBody,
     printable,
     read_identifier,
     read_message,
@@ -37,7 +37,7 @@ class Asked:
     def __init__(self, payload: bytes) -> None:
         self.type = ""
         self.request_id: str | int | None = None
-        self.body: OrderBody | None = None
+        self.body: NewOrder | None = None
         self.order_id = ""
         self.instrument: str | None = None
         self.kinds: list[Kind] = []

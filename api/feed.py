@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from api.books import Book
-from api.history import RECORDS_MAX, History, split
+from api.history import PIECE_RECORDS, RECORDS_MAX, History, split
 from api.instruments import Instruments
 from api.relay import Relay
 from api.submit import Submitter
@@ -201,6 +201,10 @@ class Feed:
             return False
         if not self._relay.is_followed(name):
             return history.add(changes)
+        if changes.length <= PIECE_RECORDS:
+            history.add(changes)  # as it is: it may be encoded, which is smaller
+            self._relay.changes(name, changes.decode())
+            return True
         for number, piece in enumerate(split(changes.decode())):
             if number:
                 await asyncio.sleep(0)

@@ -625,7 +625,10 @@ class Secrets:
     """Stands where the module `secrets` stands."""
 
     def __init__(self, chance: Random) -> None:
-        self.randbits = chance.getrandbits
+        self._chance = chance
+
+    def token_hex(self, length: int) -> str:
+        return self._chance.randbytes(length).hex()
 
 
 @contextlib.contextmanager

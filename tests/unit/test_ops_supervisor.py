@@ -91,7 +91,7 @@ async def test_program_that_dies_is_started_again(
 ) -> None:
     supervisor = supervise(mortal=SLEEPS)
     await supervisor.start()
-    supervisor.keep()
+    await supervisor.keep()
     await _until(lambda: ("mortal", "up") in said)
     first = supervisor.pids["mortal"]
     os.kill(first, 9)

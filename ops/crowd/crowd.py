@@ -30,8 +30,8 @@ _COMMANDS: Final = (1.0, 1.0, 1.0, 1.8, 1.0)
 # How many of each kind (row) one of each kind (column) causes: who buys is followed by buyers, and
 # takers make makers quote anew.
 BRANCHING: Final = (
-    (0.55, 0.10, 0.15, 0.00, 0.00),
-    (0.10, 0.55, 0.15, 0.00, 0.00),
+    (0.62, 0.06, 0.15, 0.00, 0.00),
+    (0.06, 0.62, 0.15, 0.00, 0.00),
     (0.08, 0.08, 0.10, 0.00, 0.00),
     (0.60, 0.60, 0.60, 0.25, 0.00),
     (0.00, 0.00, 0.00, 0.00, 0.10),

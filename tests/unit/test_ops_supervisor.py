@@ -116,6 +116,27 @@ async def test_stop_ends_programs_in_the_order_given(
     assert said[2:] == [("web", "bye"), ("matcher", "bye")]
 
 
+async def test_a_late_program_starts_when_the_others_are_kept_and_stops_in_its_place(
+    tmp_path: Path, said: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "sleeper.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye')))\n"
+        "print('up')\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    programs = [Program("client", "sleeper", late=True), Program("server", "sleeper")]
+    supervisor = Supervisor(programs, environment, lambda name, line: said.append((name, line)))
+    await supervisor.start()
+    await _until(lambda: len(said) == 1)
+    assert set(supervisor.pids) == {"server"}
+    await supervisor.keep()
+    await _until(lambda: len(said) == 2)
+    await supervisor.stop()
+    assert said == [("server", "up"), ("client", "up"), ("client", "bye"), ("server", "bye")]
+
+
 async def test_stop_kills_what_does_not_stop_and_what_it_started(
     supervise: Make, said: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

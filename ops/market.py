@@ -11,8 +11,10 @@ what the market has told them by then: see ops/crowd/crowd.py.
 
 import argparse
 import asyncio
+import math
 import re
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -25,12 +27,15 @@ from ops.client.connection import (
     default_url,
     open_api,
 )
+from ops.client.show import show
 from ops.client.stopping import stop_on_signals
 from ops.crowd.crowd import CLIENTS_DEFAULT, Crowd
-from ops.crowd.show import show
+from ops.crowd.show import MarketLine
 from ops.crowd.terms import START, Terms
 from ops.crowd.trader import Trader
 from ops.errors import OpsError
+from ops.recording.play import play
+from workers.core.instruments import DEFAULT_INSTRUMENT
 from workers.core.units import InexactNumber, parse_units
 
 RATE_DEFAULT: Final = 100.0
@@ -63,6 +68,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clients", type=int, default=CLIENTS_DEFAULT, help="who trade, makers not counted"
     )
     parser.add_argument("--name", default=NAME_DEFAULT, help="what its client ids begin with")
+    parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="FILE",
+        help="play a recording instead: LOBSTER, CSV or JSONL",
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="of --replay: so many times as fast; 0: no pauses"
+    )
+    parser.add_argument(
+        "--instrument",
+        default=DEFAULT_INSTRUMENT,
+        help="of --replay: what a LOBSTER file is about, or a line that does not say",
+    )
     parser.add_argument("--keep", action="store_true", help="leave its orders in the book")
 
 
@@ -81,6 +100,8 @@ def _check(args: argparse.Namespace) -> None:
         raise OpsError(f"--clients must be from 1 to {CLIENTS_MAX}")
     if args.seconds is not None and args.seconds <= 0:
         raise OpsError("--seconds must be above 0")
+    if not 0 <= args.speed < math.inf:
+        raise OpsError("--speed must be 0 or more")
     if not _NAME.fullmatch(args.name):
         raise OpsError("--name: 1 to 24 letters, digits, - and _")
 
@@ -89,6 +110,18 @@ async def _run(args: argparse.Namespace) -> None:
     console = Console()
     with stop_on_signals() as stop:
         async with open_api(args.url) as api:
+            if args.replay is not None:
+                await play(
+                    api,
+                    args.replay,
+                    console,
+                    stop,
+                    instrument=args.instrument,
+                    clients=args.clients,
+                    speed=args.speed,
+                    keep=args.keep,
+                )
+                return
             terms = await _first_contact(api, args.instruments, stop)
             traders = [
                 Trader(api, crowd, lambda text: console.print(text, highlight=False, markup=False))
@@ -101,7 +134,7 @@ async def _run(args: argparse.Namespace) -> None:
 async def _trade(
     traders: list[Trader], console: Console, stop: asyncio.Event, args: argparse.Namespace
 ) -> None:
-    showing = asyncio.create_task(show(traders, console))
+    showing = asyncio.create_task(show(MarketLine(traders), console))
     if args.seconds is not None:
         asyncio.get_running_loop().call_later(args.seconds, stop.set)
     try:
@@ -113,7 +146,7 @@ async def _trade(
     finally:
         showing.cancel()
         await asyncio.wait({showing})
-    answered = sum(trader.answered for trader in traders)
+    answered = sum(trader.entry.answered for trader in traders)
     trades = sum(trader.feed.trades for trader in traders)
     left = "left in the book" if args.keep else "cancelled"
     console.print(

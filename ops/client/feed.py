@@ -1,6 +1,7 @@
 """What a client keeps of one instrument's feed. Pure: messages in, the market's state out."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 from ops.client import messages
@@ -30,8 +31,12 @@ class Feed:
     after subscribing again.
     """
 
-    def __init__(self, instrument: str) -> None:
+    def __init__(
+        self, instrument: str, on_trade: Callable[[TapeTrade], None] = lambda _: None
+    ) -> None:
+        """`on_trade` is told of each trade once."""
         self.instrument = instrument
+        self._on_trade = on_trade
         self.book: DepthReplica | None = None
         # Oldest first.
         self.tape: deque[TapeTrade] = deque(maxlen=TAPE_LENGTH)
@@ -79,6 +84,7 @@ class Feed:
         if not self.tape or trade.sequence > self.tape[-1].sequence:
             self.tape.append(trade)
             self.trades += 1
+            self._on_trade(trade)
 
     def _order(self, data: dict[str, Any]) -> None:
         order_no = int(data["order_no"])
@@ -108,3 +114,9 @@ def _tape_trade(row: dict[str, Any]) -> TapeTrade:
         row["sell_order_id"],
         row["timestamp"],
     )
+
+
+def mid_ticks(book: DepthReplica) -> float | None:
+    """Return the middle between the best levels, None when a side is empty."""
+    bids, asks = book.bids.top(1), book.asks.top(1)
+    return (bids[0][0] + asks[0][0]) / 2 if bids and asks else None

@@ -10,6 +10,7 @@ in real time, what is known at an arrival differs from run to run, and so do dec
 from random import Random
 from typing import Final
 
+from ops.client.feed import mid_ticks
 from ops.crowd.desk import Decision, Desk, Submit
 from ops.crowd.fair import FairPrice
 from ops.crowd.hawkes import Hawkes, baseline_for
@@ -124,9 +125,3 @@ class Crowd:
         names = [f"{self._name}-{role}-{number}" for number in range(1, count + 1)]
         self.client_ids += names
         return names
-
-
-def mid_ticks(book: DepthReplica) -> float | None:
-    """Return the middle between the best levels, None when a side is empty."""
-    bids, asks = book.bids.top(1), book.asks.top(1)
-    return (bids[0][0] + asks[0][0]) / 2 if bids and asks else None

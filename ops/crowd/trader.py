@@ -7,19 +7,17 @@ says: a fresh book, and a listing of the crowd's resting orders.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from ops.client.connection import Api, Backoff, Disconnected, Refused, Stream
-from ops.client.feed import Feed
+from ops.client.entry import ANSWERS, BUSY, UNANSWERED_MAX, UNKNOWN, OrderEntry, wait, while_reading
+from ops.client.feed import Feed, TapeTrade
 from ops.crowd.crowd import Crowd
 from ops.crowd.desk import Cancel, Decision, Submit
 from workers.core.messages import FINAL
 from workers.core.units import format_units, parse_units
 
-# Fewer than the exchange reads ahead of one connection, so that answers keep coming.
-UNANSWERED_MAX: Final = 500
 # What is later than this is not made up for: after a pause the market goes on, it does not burst.
 _LATE_MAX_S: Final = 1.0
 # How long a sleep may keep a stop waiting, and how often a wait looks again.
@@ -28,12 +26,6 @@ _NAP_S: Final = 0.05
 _LEAVE_S: Final = 3.0
 _SWEEP_S: Final = 5.0
 _LISTINGS_AT_ONCE: Final = 8
-_LATENCIES_KEPT: Final = 2_000
-
-# Refused for now, certainly not applied.
-_BUSY: Final = ("unavailable", "overloaded", "rate_limited")
-# Nobody knows whether it was applied.
-_UNKNOWN: Final = ("unknown_outcome", "internal_error")
 
 
 class Trader:
@@ -42,26 +34,21 @@ class Trader:
     def __init__(self, api: Api, crowd: Crowd, say: Callable[[str], None]) -> None:
         self.crowd = crowd
         self.instrument = crowd.terms.instrument
-        self.feed = Feed(self.instrument)
-        self.answered = 0
+        self.feed = Feed(self.instrument, self._tell_trade)
+        self.entry: OrderEntry[Decision] = OrderEntry()
         self.refused = 0
         self.last_refusal = ""
-        # Seconds from sending to answer of the newest answers.
-        self.latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
         self._api = api
         self._say = say
-        self._numbers = 0
-        self._unanswered: dict[int, tuple[float, Decision]] = {}
         self._busy_until = 0.0
         self._busy = Backoff()
-        self._trade_seen = 0
 
     async def run(self, stop: asyncio.Event, keep: bool) -> None:
         """Trade until told to stop; then cancel what rests, unless it is to be kept."""
         backoff = Backoff()
         down = False
         while not stop.is_set():
-            answered = self.answered
+            answered = self.entry.answered
             try:
                 async with self._api.stream() as stream:
                     if down:
@@ -72,28 +59,19 @@ class Trader:
                 if not down:
                     self._say(f"{self.instrument}: {error}; trying again until it works")
                 down = True
-                if self.answered > answered:
+                if self.entry.answered > answered:
                     backoff.succeeded()
-                await _wait(stop, backoff.next())
+                await wait(stop, backoff.next())
         if not keep:
             await self._sweep()
 
     async def _visit(self, stream: Stream, stop: asyncio.Event, keep: bool) -> None:
         """Trade on one connection. Raises Disconnected when it ends before we are done."""
-        reading = asyncio.create_task(self._read(stream))
-        trading = asyncio.create_task(self._trade(stream, stop, keep))
-        both = (reading, trading)
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await while_reading(self._read(stream), self._trade(stream, stop, keep))
         finally:
-            for task in both:
-                task.cancel()
-            results = await asyncio.gather(*both, return_exceptions=True)
             self.feed.lose()
-            self._unanswered.clear()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            self.entry.lose()
 
     async def _trade(self, stream: Stream, stop: asyncio.Event, keep: bool) -> None:
         await stream.subscribe(["orderbook", "trades"], self.instrument)
@@ -134,7 +112,7 @@ class Trader:
             now = clock()
             late_s = now - began - crowd.next_at
             book = self.feed.book
-            if book is None or len(self._unanswered) >= UNANSWERED_MAX or now < self._busy_until:
+            if book is None or self.entry.under_way >= UNANSWERED_MAX or now < self._busy_until:
                 await asyncio.sleep(_NAP_S)
             elif late_s < 0:
                 await asyncio.sleep(min(-late_s, _NAP_S))
@@ -146,13 +124,10 @@ class Trader:
                 await asyncio.sleep(0)  # Answers and the feed come in between.
 
     async def _send(self, stream: Stream, decision: Decision) -> None:
-        self._numbers += 1
-        self._unanswered[self._numbers] = time.monotonic(), decision
         message: dict[str, Any] = {
             "type": "cancel",
             "order_id": decision.order_id,
             "instrument": self.instrument,
-            "request_id": self._numbers,
         }
         if isinstance(decision, Submit):
             message |= {
@@ -164,13 +139,13 @@ class Trader:
             }
             if decision.price_ticks:
                 message["price"] = format_units(decision.price_ticks)
-        await stream.send(message)
+        await self.entry.send(stream, message, decision)
 
     async def _leave(self, stream: Stream) -> None:
         """Cancel every order, and wait for the answers for a while."""
         try:
             async with asyncio.timeout(_LEAVE_S):
-                while self.crowd.desk.orders or self._unanswered:
+                while self.crowd.desk.orders or self.entry.under_way:
                     for own in list(self.crowd.desk.orders.values()):
                         if own.resting and not own.cancelling:
                             await self._send(stream, self.crowd.desk.cancel(own))
@@ -203,38 +178,30 @@ class Trader:
 
     async def _read(self, stream: Stream) -> None:
         async for message in stream.messages():
-            match message["type"]:
-                case "order_accepted" | "order_cancelled" | "error":
-                    self._answer(message)
-                case "resync":
-                    raise Disconnected("the exchange left out messages: we read too slowly")
-                case _:
-                    if self.feed.take(message) == "gap":
-                        raise Disconnected("a message of the feed is missing")
-                    if message["type"] == "trades":
-                        self._tell_trade()
+            kind = message["type"]
+            if kind in ANSWERS:
+                self._answer(message)
+            elif kind == "resync":
+                raise Disconnected("the exchange left out messages: we read too slowly")
+            elif self.feed.take(message) == "gap":
+                raise Disconnected("a message of the feed is missing")
 
-    def _tell_trade(self) -> None:
-        trade = self.feed.tape[-1]
-        if trade.sequence > self._trade_seen:
-            self._trade_seen = trade.sequence
-            self.crowd.trade(
-                trade.buy_order_id, trade.sell_order_id, trade.taker_side, trade.quantity_lots
-            )
+    def _tell_trade(self, trade: TapeTrade) -> None:
+        self.crowd.trade(
+            trade.buy_order_id, trade.sell_order_id, trade.taker_side, trade.quantity_lots
+        )
 
     def _answer(self, message: dict[str, Any]) -> None:
-        sent = self._unanswered.pop(int(message.get("request_id") or 0), None)
-        if sent is None:
+        decision = self.entry.answer(message)
+        if decision is None:
             if message["type"] == "error":
-                raise Refused(f"{self.instrument}: {message['message']}")
+                text = f"{self.instrument}: {message['message']}"
+                raise (Disconnected if message["error"] in BUSY else Refused)(text)
             return
-        since, decision = sent
         desk = self.crowd.desk
         if message["type"] == "error":
             self._refusal(decision, message["error"], message["message"])
             return
-        self.answered += 1
-        self.latencies.append(time.monotonic() - since)
         self._busy.succeeded()
         if message["order"]["status"] in FINAL:
             desk.gone(decision.order_id)
@@ -246,22 +213,15 @@ class Trader:
         own = desk.orders.get(decision.order_id)
         if code in ("not_found", "order_finished") and isinstance(decision, Cancel):
             # It was filled while the cancel was on its way: as good an answer as another.
-            self.answered += 1
+            self.entry.answered += 1
             desk.gone(decision.order_id)
             return
         self.refused += 1
         self.last_refusal = text
-        if code in _BUSY:
+        if code in BUSY:
             self._busy_until = time.monotonic() + self._busy.next()
-        if isinstance(decision, Submit) and code not in _UNKNOWN:
+        if isinstance(decision, Submit) and code not in UNKNOWN:
             desk.gone(decision.order_id)
         elif own is not None:
             # It may rest: then it is cancelled some time, and if it is not there that is answered.
             own.resting, own.cancelling = True, False
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        pass

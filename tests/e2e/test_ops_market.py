@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from ops.verify import broken_invariants
 from tests.exchange import Exchange, eventually, running
+from tests.lobster_day import Day
 
 INSTRUMENTS = ("BTC-USD", "ETH-USD", "SOL-USD")
 
@@ -121,6 +123,110 @@ def test_keeps_its_orders_when_told_to(exchange: Exchange) -> None:
     orders = resting(exchange)
     assert {order["instrument"] for order in orders} == {"SOL-USD"}
     assert all(19 < order["price"] < 21 for order in orders)
+
+
+class TestReplay:
+    """`--replay`: the book that a LOBSTER file describes comes out, whatever happens meanwhile."""
+
+    def play(self, exchange: Exchange, path: Path, *options: str) -> subprocess.Popen[str]:
+        url = f"http://127.0.0.1:{exchange.port}"
+        command = [sys.executable, "-m", "ops", "market", "--url", url, "--replay", str(path)]
+        return subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def said(self, process: subprocess.Popen[str]) -> str:
+        output, _ = process.communicate(timeout=90)
+        assert process.returncode == 0, output
+        return output
+
+    def levels(self, exchange: Exchange, side: str) -> dict[int, int]:
+        return {
+            round(level["price"] * 10_000): int(level["quantity"])
+            for level in book(exchange, "BTC-USD")[side]
+        }
+
+    def test_rebuilds_the_book_and_takes_it_back(self, exchange: Exchange, tmp_path: Path) -> None:
+        day = Day(1, 1_500)
+        path = tmp_path / "message.csv"
+        path.write_bytes(day.file())
+        said = self.said(self.play(exchange, path, "--speed", "0", "--keep"))
+        assert self.levels(exchange, "bids") == day.levels(1)
+        assert self.levels(exchange, "asks") == day.levels(-1)
+        executions = sum(row.split(",")[1] == "4" for row in day.rows)
+        assert len(get(exchange, "/market/trades?limit=1000")["trades"]) == executions
+        assert f"not sent: LOBSTER 5, hidden execution │{unmapped(day):>9} │" in said
+        # Played again its orders have other names, and this time nothing is left of them.
+        kept = len(resting(exchange))
+        self.said(self.play(exchange, path, "--speed", "0"))
+        assert len(resting(exchange)) <= kept
+
+    def test_loses_nothing_when_the_exchange_is_killed(
+        self, exchange: Exchange, tmp_path: Path
+    ) -> None:
+        day = Day(2, 3_000)
+        path = tmp_path / "message.csv"
+        path.write_bytes(day.file())
+        # 3,000 messages, 10 ms apart, in about 6 s.
+        process = self.play(exchange, path, "--speed", "5", "--keep")
+        for trades in (50, 250):
+            eventually(
+                lambda trades=trades: len(resting(exchange)) and trade_count(exchange) >= trades,
+                "trades",
+            )
+            exchange.stop(signal.SIGKILL)
+            exchange.start()
+        said = self.said(process)
+        assert "connected again" in said
+        assert self.levels(exchange, "bids") == day.levels(1)
+        assert self.levels(exchange, "asks") == day.levels(-1)
+
+    def test_keeps_the_pace_of_the_file_and_stops_when_told(
+        self, exchange: Exchange, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "orders.csv"
+        path.write_text(
+            "time,order_id,side,price,quantity\n"
+            "0,first,buy,100,1\n"
+            "0.5,second,sell,101,1\n"
+            "3600,third,buy,99,1\n"
+        )
+        process = self.play(exchange, path)
+        orders = eventually(
+            lambda: (found := resting(exchange)) if len(resting(exchange)) == 2 else None,
+            "two orders",
+        )
+        first, second = (datetime.fromisoformat(order["created_at"]) for order in orders[::-1])
+        assert second - first > timedelta(seconds=0.4)
+        said = stop(process)
+        assert "stopped at line 3" in said
+        assert resting(exchange) == []
+
+    def test_meets_orders_of_others(self, exchange: Exchange, tmp_path: Path) -> None:
+        path = tmp_path / "orders.jsonl"
+        path.write_text('{"side":"buy","price":100,"quantity":2,"client_id":"from-the-file"}\n')
+        with exchange.client() as client:
+            client.order("sell", 1, 99, client_id="somebody")
+        said = self.said(self.play(exchange, path, "--instrument", "BTC-USD"))
+        (trade,) = get(exchange, "/market/trades")["trades"]
+        assert (trade["price"], trade["quantity"]) == (99, 1)
+        assert "orders: partially_filled" in said
+        assert resting(exchange) == []
+
+    def test_a_bad_line_is_named_and_nothing_is_sent(
+        self, exchange: Exchange, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "orders.csv"
+        path.write_text("side,price,quantity\nbuy,100,1\nbuy,100,none\n")
+        process = self.play(exchange, path)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "orders.csv, line 3: quantity must be a decimal number" in output
+        assert get(exchange, "/orders?limit=10")["orders"] == []
+
+
+def unmapped(day: Day) -> int:
+    return sum(row.split(",")[1] == "5" for row in day.rows)
 
 
 @pytest.mark.parametrize(

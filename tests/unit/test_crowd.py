@@ -7,7 +7,8 @@ from statistics import mean, median
 
 import pytest
 
-from ops.crowd.crowd import Crowd, mid_ticks
+from ops.client.feed import mid_ticks
+from ops.crowd.crowd import Crowd
 from ops.crowd.desk import Cancel, Desk, Submit
 from ops.crowd.fair import FairPrice
 from ops.crowd.maker import Maker

@@ -77,9 +77,18 @@ class Stream:
         except (aiohttp.ClientError, OSError) as error:
             raise Disconnected(f"connection lost ({error})") from error
 
-    async def subscribe(self, channels: list[str], instrument: str) -> None:
-        """Ask for channels of an instrument."""
-        await self.send({"type": "subscribe", "channels": channels, "instrument": instrument})
+    async def subscribe(
+        self, channels: list[str], instrument: str, resume_from: int | None = None
+    ) -> None:
+        """Ask for channels of an instrument, if need be from after a sequence on."""
+        message: dict[str, Any] = {
+            "type": "subscribe",
+            "channels": channels,
+            "instrument": instrument,
+        }
+        if resume_from is not None:
+            message["resume_from"] = resume_from
+        await self.send(message)
 
     async def unsubscribe(self, channels: list[str], instrument: str) -> None:
         """Ask for no more of them."""

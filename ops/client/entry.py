@@ -54,9 +54,13 @@ class OrderEntry(Generic[Command]):
             self.latencies.append(time.monotonic() - since)
         return command
 
+    def unanswered(self) -> list[Command]:
+        """Return what has no answer yet, in the order in which it was sent."""
+        return [command for _, command in self._unanswered.values()]
+
     def lose(self) -> list[Command]:
         """Return what will not be answered any more, in the order in which it was sent."""
-        lost = [command for _, command in self._unanswered.values()]
+        lost = self.unanswered()
         self._unanswered.clear()
         return lost
 

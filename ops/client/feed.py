@@ -48,9 +48,22 @@ class Feed:
         self.gaps = 0
         self.resyncs = 0
 
+    @property
+    def last_trade(self) -> int | None:
+        """The sequence of the newest trade: where to go on after a connection was lost."""
+        return self.tape[-1].sequence if self.tape else None
+
     def lose(self) -> None:
         """Learn that the connection is lost: what is known of the book is no longer true."""
         self.book = None
+
+    def begin_tape(self, newest_first: list[dict[str, Any]]) -> None:
+        """Put trades of before on the tape; they are not counted, and what came since stays."""
+        since = list(self.tape)
+        before = [_tape_trade(row) for row in reversed(newest_first)]
+        self.tape.clear()
+        self.tape += [t for t in before if not since or t.sequence < since[0].sequence]
+        self.tape += since
 
     def take(self, message: dict[str, Any]) -> Literal["gap"] | None:
         """Take in one message; those about something else change nothing."""

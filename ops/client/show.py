@@ -21,7 +21,7 @@ _LOG_S: Final = 10.0
 async def show(line: Callable[[], str], console: Console) -> None:
     """Show what `line` returns until cancelled; it is called about once a second."""
     line()
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
                 await asyncio.sleep(_REDRAW_S)

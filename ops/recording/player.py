@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from ops.client.connection import Api, Backoff, Disconnected, Refused, Stream
 from ops.client.entry import ANSWERS, BUSY, UNANSWERED_MAX, UNKNOWN, OrderEntry, wait, while_reading
 from ops.client.feed import Feed, TapeTrade
-from ops.recording.steps import CancelOrder, Command, Order, Recording
+from ops.recording.steps import CancelOrder, Command, Order, Recording, Step
 from workers.core.messages import FINAL
 from workers.core.units import parse_units
 
@@ -67,7 +67,9 @@ class Player:
         self._run = run
         self._speed = speed
         self._say = say
-        # Taken from the recording; and those to be sent again, which go first, by number.
+        # Read from the recording, and not due yet: it outlives a connection that is lost meanwhile.
+        self._step: Step | None = None
+        # Due, in line; and those to be sent again, which go first, by number.
         self._queue: deque[Sent] = deque()
         self._again: list[Sent] = []
         self._taken = 0
@@ -105,7 +107,9 @@ class Player:
 
     async def _send_all(self, stream: Stream, stop: asyncio.Event, keep: bool) -> None:
         for instrument in self.feeds:
-            await stream.subscribe(["orderbook", "trades"], instrument)
+            feed = self.feeds[instrument]
+            await stream.subscribe(["orderbook"], instrument)
+            await stream.subscribe(["trades"], instrument, feed.last_trade)
         if self._down_since is not None:
             self._began += time.monotonic() - self._down_since
             self._down_since = None
@@ -123,18 +127,24 @@ class Player:
                 await self._send(stream, self._again.pop(0))
             elif self._queue:
                 await self._send(stream, self._queue.popleft())
+            elif self._step is not None:
+                await self._until_due(self._step.time_us, stop)
+                if not stop.is_set():
+                    self._take(self._step)
             elif (step := next(self._steps, None)) is not None:
-                await self._until_due(step.time_us, stop)
-                if stop.is_set():
-                    return
-                self.line = step.number
-                for command in step.commands:
-                    self._taken += 1
-                    self._queue.append(Sent(self._taken, step.number, command))
+                self._step = step
             elif self.entry.under_way:
                 await asyncio.sleep(_NAP_S / 10)
             else:
                 return
+
+    def _take(self, step: Step) -> None:
+        """Put a step that is due in line."""
+        self._step = None
+        self.line = step.number
+        for command in step.commands:
+            self._taken += 1
+            self._queue.append(Sent(self._taken, step.number, command))
 
     def _is_held_up(self) -> bool:
         return self.entry.under_way >= UNANSWERED_MAX or time.monotonic() < self._busy_until
@@ -240,7 +250,8 @@ class Player:
         command = sent.command
         is_cancel = isinstance(command, CancelOrder)
         early = code == "not_found" and any(
-            other.command.order_id == command.order_id for other in self._again
+            other.command.order_id == command.order_id and isinstance(other.command, Order)
+            for other in (*self._again, *self.entry.unanswered())
         )
         if code in BUSY or code in UNKNOWN or (is_cancel and early):
             # Repeating is safe under the same order_id. A cancel waits for its order.

@@ -9,6 +9,8 @@ from ops.errors import OpsError
 COMMANDS = {
     "run": ("ops.start", "Start the whole exchange on this machine, servers included."),
     "replay": ("ops.replay", "Send a file of orders to a running exchange."),
+    "market": ("ops.market", "Make a market that is alive: makers, takers, bursts, cancels."),
+    "watch": ("ops.watch", "Look at an instrument: ladder, tape, rates, as they change."),
     "generate": ("ops.generate", "Write a file of orders that looks like a market."),
     "migrate": ("ops.migrate", "Bring the database to the current version; safe to repeat."),
     "dashboards": ("ops.dashboards", "Write Grafana's dashboards anew."),

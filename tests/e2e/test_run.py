@@ -58,6 +58,33 @@ def test_runs_takes_an_order_and_leaves_nothing_behind(number: signal.Signals) -
         assert said.rstrip().endswith("stopped")
 
 
+def test_with_a_market_it_lives_and_takes_its_orders_along(server_folder: Path) -> None:
+    options = ("--data", str(server_folder), "--port", "0")
+    with run(*options, "--market", "200") as process:
+        url = until_ready(process)
+        assert process.stdout is not None
+
+        def lives() -> bool:
+            with urllib.request.urlopen(f"{url}/market/ticker", timeout=10) as answer:
+                ticker = json.load(answer)
+            return ticker["trade_count"] > 5 and ticker["best_bid"] and ticker["best_ask"]
+
+        assert wait_until(lives, 60)
+        family = descendants(process)
+        process.terminate()
+        said = process.stdout.read()
+        assert process.wait(40) == 0
+        assert not any(map(running, family)), said
+        assert "what rested is cancelled" in said
+    with run(*options) as process:
+        with urllib.request.urlopen(f"{until_ready(process)}/market/orderbook") as answer:
+            book = json.load(answer)
+        process.terminate()
+        assert process.wait(40) == 0
+    assert book["sequence"] > 0
+    assert book["bids"] == book["asks"] == []
+
+
 def test_second_signal_ends_it_at_once(server_folder: Path) -> None:
     with run("--data", str(server_folder), "--port", "0") as process:
         until_ready(process)

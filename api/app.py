@@ -23,6 +23,7 @@ from api.listing import listing
 from api.market import market
 from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
+from api.pages import pages
 from api.positions import positions
 from api.prefork import parent_gone
 from api.relay import Relay
@@ -86,7 +87,7 @@ def create_app(
     app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
-        [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
+        [orders, listing, market, candles, positions, snapshots, stream, system, docs, pages, exporter]
     )
     middleware.add_to(app)
 

@@ -87,8 +87,9 @@ def create_app(
     app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
-        [orders, listing, market, candles, positions, snapshots, stream, system, docs, pages, exporter]
+        [orders, listing, market, candles, positions, snapshots, stream, system, exporter]
     )
+    app.blueprint([docs, pages])
     middleware.add_to(app)
 
     @app.before_server_start

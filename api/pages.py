@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from string import Template
 
 from sanic import Blueprint, HTTPResponse, Request, Sanic
-from sanic.exceptions import NotFound
+from sanic.exceptions import InvalidHeader, NotFound
 
 from api.docs import LONG, PAGE, index
 
@@ -137,8 +137,11 @@ async def read_file(request: Request, version: str, folder: str, name: str) -> H
 
 def wants_page(request: Request) -> bool:
     """Tell whether HTML is what a client likes best; `*/*` is no wish for a page."""
-    liked = request.accept.match("application/json", "text/html", accept_wildcards=False)
-    return bool(liked) and liked.mime == "text/html"
+    try:
+        liked = request.accept.match("application/json", "text/html", accept_wildcards=False)
+    except InvalidHeader:
+        return False
+    return str(liked) == "text/html"
 
 
 def _pages(request: Request) -> Pages:

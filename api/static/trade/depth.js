@@ -91,6 +91,12 @@ export class DepthChart {
       context.textAlign = align;
       context.fillText(this.#precision.priceText(price < 0n ? 0n : price), place, height - 5);
     }
+    // Half and all of the height, where the sides leave room: in the middle.
+    for (const part of [1n, 2n]) {
+      const quantity = (highest * part) / 2n;
+      context.textAlign = "center";
+      context.fillText(this.#precision.quantityText(quantity), width / 2, y(quantity) + 11);
+    }
     this.#point(context, sides, { x, y, width, foot, top });
     setAttribute(canvas, "aria-label", this.#summary(sides));
   }

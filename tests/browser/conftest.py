@@ -45,7 +45,13 @@ def exchange(
     folder: Path = tmp_path_factory.mktemp("exchange")
     with (
         servers.fresh_database(postgres_url, migrated_database) as database_url,
-        running(database_url, redis_server_url, folder) as exchange,
+        running(
+            database_url,
+            redis_server_url,
+            folder,
+            # As behind one port: what the matcher counts is at the web process's /metrics.
+            PROMETHEUS_MULTIPROC_DIR=str(folder / "metrics"),
+        ) as exchange,
     ):
         yield exchange
 

@@ -1,5 +1,6 @@
 """The trading page's copy of the market, in a real browser, against the API's."""
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -47,8 +48,6 @@ def units(text: str) -> str:
 
 def stored(client: Client) -> dict[str, Any]:
     """Return the API's whole book, its numbers as units."""
-    import json
-
     raw = client.post("/market/orderbook/snapshot").raw
     body = json.loads(raw, parse_float=units, parse_int=units)
     return {

@@ -15,7 +15,7 @@ METRICS = """\
 # TYPE orders_total counter
 orders_total{side="buy",type="limit"} 10.0
 orders_total{side="sell",type="limit"} 5.0
-odd{name="a\\\\"b, c=\\\\"d"} 1.0
+odd{name="a\\"b, c=\\"d"} 1.0
 latency_bucket{le="0.1"} 0.0
 latency_bucket{le="0.2"} %d
 latency_bucket{le="0.4"} %d
@@ -44,7 +44,7 @@ def test_decimals_are_exact(open_page: Opener, chance: random.Random) -> None:
             return [units, exports.shortest(units), exports.fixed(units, decimals),
                 exports.grouped(units, decimals)];
         })""",
-        [[text, chance.randint(0, 10)] for text in texts] and [[text, 3] for text in texts],
+        [[text, 3] for text in texts],
     )
     for text, (units, shortest, fixed, grouped) in zip(texts, results, strict=True):
         value = Decimal(text)
@@ -65,7 +65,7 @@ def test_what_is_no_number_is_refused(open_page: Opener) -> None:
 
 def test_json_keeps_every_digit(open_page: Opener) -> None:
     page = open_page()
-    text = '{"a":123456789012.12345678,"b":[1,-2.5,1E-7],"c":"x 1,2 \\\\"3\\\\" [4]","d":true,"e":null}'
+    text = r'{"a":123456789012.12345678,"b":[1,-2.5,1E-7],"c":"x 1,2 \"3\" [4]","d":true,"e":null}'
     assert page.module("shared/exact.js", "exports.parseJson(given)", text) == {
         "a": "123456789012.12345678",
         "b": ["1", "-2.5", "1E-7"],
@@ -91,8 +91,9 @@ def test_a_books_levels_are_those_of_a_plain_dictionary(
             return given.map(([side, price, quantity], n) => {
                 book.take({ snapshot: false, prev_sequence: String(n), sequence: String(n + 1),
                     bids: [], asks: [], [side]: [{ price: `${price}`, quantity: `${quantity}` }] });
-                const show = (rows) => rows.map((row) =>
-                    [row.price, row.quantity, row.cumulative].map((one) => Number(one / 10n ** 8n)));
+                const whole = (units) => Number(units / 10n ** 8n);
+                const show = (rows) => rows.map(({ price, quantity, cumulative }) =>
+                    [price, quantity, cumulative].map(whole));
                 return [show(book.bids.top(5)), show(book.asks.top(5)),
                     show(book.bids.top(3, 10n ** 9n)), show(book.asks.top(3, 10n ** 9n))];
             });
@@ -150,10 +151,11 @@ def test_rates_and_quantiles_are_those_of_prometheus(open_page: Opener) -> None:
             const [older, newer] = given.map((text, n) => new exports.Reading(text, n * 10_000));
             const span = new exports.Span(older, newer);
             const again = new exports.Span(newer, new exports.Reading(given[0], 20_000));
+            const nothing = new exports.Span(newer, newer);
             return [span.rate("orders_total"), span.rate("orders_total", { side: "sell" }),
                 span.quantile(0.1, "latency"), span.quantile(0.5, "latency"),
                 span.mean("latency"), newer.all("odd")[0].labels.name, span.rate("none"),
-                again.rate("latency_count"), new exports.Span(newer, newer).quantile(0.5, "latency")];
+                again.rate("latency_count"), nothing.quantile(0.5, "latency")];
         })()""",
         [older, newer],
     )

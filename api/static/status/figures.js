@@ -37,7 +37,7 @@ export const CARDS = [
   },
   {
     title: "Trades per second",
-    value: (span) => span.rate("trades_total") ?? 0,
+    value: (span) => span.rate("trades_total"),
     text: rate,
   },
   {

@@ -12,6 +12,9 @@ import { shortest } from "../shared/exact.js";
 import { colour, onTheme } from "../shared/theme.js";
 
 const FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+// Pixels from one candle to the next.
+const SPACING_MIN = 7;
+const SPACING_MAX = 22;
 
 export class Chart {
   #candles;
@@ -35,7 +38,7 @@ export class Chart {
       layout: { attributionLogo: false, fontFamily: FONT, fontSize: 11 },
       crosshair: { mode: CrosshairMode.Normal },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.08, bottom: 0.22 } },
-      timeScale: { borderVisible: false, rightOffset: 4, barSpacing: 8 },
+      timeScale: { borderVisible: false, rightOffset: 4 },
       handleScroll: { vertTouchDrag: false },
     });
     this.#prices = this.#chart.addSeries(CandlestickSeries, {});
@@ -66,7 +69,6 @@ export class Chart {
   /** Show times with seconds. */
   seconds(visible) {
     this.#chart.applyOptions({ timeScale: { timeVisible: true, secondsVisible: visible } });
-    this.#chart.timeScale().applyOptions({ barSpacing: 8 });
     this.#chart.timeScale().scrollToRealTime();
   }
 
@@ -76,6 +78,7 @@ export class Chart {
     if (this.#all) {
       this.#prices.setData(rows.map(bar));
       this.#volumes.setData(rows.map((row) => this.#volume(row)));
+      this.#spread(rows.length);
       this.#all = false;
     } else if (changed.size > 0) {
       for (const row of rows.slice(-changed.size - 4)) {
@@ -87,6 +90,13 @@ export class Chart {
     }
     changed.clear();
     this.#drawLegend(rows);
+  }
+
+  /** Make candles as wide as lets them fill most of the picture, within reason. */
+  #spread(count) {
+    const scale = this.#chart.timeScale();
+    const spacing = scale.width() / (count * 1.25 + 8);
+    scale.applyOptions({ barSpacing: Math.min(SPACING_MAX, Math.max(SPACING_MIN, spacing)) });
   }
 
   #drawLegend(rows) {

@@ -6,6 +6,8 @@ import { colour, onTheme } from "../shared/theme.js";
 const LEVELS = 200;
 // Further from the middle nothing is drawn, as a share of the price: 1/20.
 const WIDEST = 20n;
+// Nor is what is beyond so much of a side's quantity, in percent: the last few orders may be far.
+const MOST = 90n;
 
 export class DepthChart {
   #canvas;
@@ -53,17 +55,18 @@ export class DepthChart {
       return;
     }
     this.#colours ??= Object.fromEntries(
-      ["buy", "sell", "muted", "line", "text"].map((name) => [name, colour(name)]),
+      ["buy", "sell", "muted", "line", "panel"].map((name) => [name, colour(name)]),
     );
     const middle = middleTwice / 2n;
     const limit = middle / WIDEST;
     const near = (rows) => rows.filter(({ price }) => size(price - middle) <= limit);
     const sides = { buy: near(book.bids.top(LEVELS)), sell: near(book.asks.top(LEVELS)) };
-    const edges = [sides.buy, sides.sell].map((rows) => size((rows.at(-1)?.price ?? middle) - middle));
-    let half = edges[0] > edges[1] ? edges[0] : edges[1];
-    if (half === 0n) half = 1n;
+    const half = larger(larger(...Object.values(sides).map((rows) => reach(rows, middle))), 1n);
+    for (const side of Object.keys(sides)) {
+      sides[side] = sides[side].filter(({ price }) => size(price - middle) <= half);
+    }
     const most = [sides.buy, sides.sell].map((rows) => rows.at(-1)?.cumulative ?? 0n);
-    const highest = most[0] > most[1] ? most[0] : most[1];
+    const highest = larger(...most);
     const top = 8;
     const foot = height - 20;
     const x = (price) => width / 2 + (Number(price - middle) / Number(half)) * (width / 2);
@@ -94,8 +97,13 @@ export class DepthChart {
     // Half and all of the height, where the sides leave room: in the middle.
     for (const part of [1n, 2n]) {
       const quantity = (highest * part) / 2n;
+      const text = this.#precision.quantityText(quantity);
+      const wide = context.measureText(text).width + 8;
+      context.fillStyle = this.#colours.panel;
+      context.fillRect((width - wide) / 2, y(quantity), wide, 14);
+      context.fillStyle = this.#colours.muted;
       context.textAlign = "center";
-      context.fillText(this.#precision.quantityText(quantity), width / 2, y(quantity) + 11);
+      context.fillText(text, width / 2, y(quantity) + 11);
     }
     this.#point(context, sides, { x, y, width, foot, top });
     setAttribute(canvas, "aria-label", this.#summary(sides));
@@ -159,6 +167,17 @@ function steps(context, rows, x, y, foot, edge, color) {
   context.fillStyle = color;
   context.fill();
   context.globalAlpha = 1;
+}
+
+/** Return how far from the middle most of a side's quantity is. */
+function reach(rows, middle) {
+  const total = rows.at(-1)?.cumulative ?? 0n;
+  const row = rows.find(({ cumulative }) => cumulative * 100n >= total * MOST);
+  return row === undefined ? 0n : size(row.price - middle);
+}
+
+function larger(a, b) {
+  return a > b ? a : b;
 }
 
 function size(units) {

@@ -22,10 +22,10 @@ const RETRY_MS = 1_000;
 // What changes thousands of times a second but is read by people: less often than each frame.
 const CALM_MS = 100;
 // With fewer candles than this there is little to see: then seconds are shown first.
-const CANDLES_FEW = 5;
+const CANDLES_FEW = 10;
 const CLIENT_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 
-const stream = new Stream("/stream");
+export const stream = new Stream("/stream");
 export const market = new Market(stream);
 const candles = new Candles();
 const precision = new Precision();

@@ -31,7 +31,9 @@ export class Tape {
       row.decimals = this.#precision.quantity;
       this.#precision.see(trade.price, trade.quantity);
       setAttribute(row.node, "data-side", trade.side);
-      setText(row.cells[0], this.#precision.priceText(trade.price));
+      // Not by colour alone: who took, a buyer or a seller.
+      const sign = trade.side === "buy" ? "▲" : "▼";
+      setText(row.cells[0], `${sign} ${this.#precision.priceText(trade.price)}`);
       setText(row.cells[1], this.#precision.quantityText(trade.quantity));
       setText(row.cells[2], clock(trade.time));
     }

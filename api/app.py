@@ -24,6 +24,7 @@ from api.listing import listing
 from api.market import market
 from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
+from api.pages import pages
 from api.positions import positions
 from api.prefork import parent_gone
 from api.relay import FINISH_S_MAX, Relay
@@ -90,8 +91,9 @@ def create_app(
     app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
-        [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
+        [orders, listing, market, candles, positions, snapshots, stream, system, exporter]
     )
+    app.blueprint([docs, pages])
     middleware.add_to(app)
 
     @app.before_server_start

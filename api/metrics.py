@@ -14,7 +14,7 @@ from api.exchange import Exchange
 from workers.adapters.errors import AdapterError
 from workers.adapters.kafka_health import reach_broker
 from workers.adapters.lookups import JobState
-from workers.adapters.streams import StreamLags
+from workers.adapters.streams import StreamLags, StreamState
 from workers.core.records import MirrorLag
 from workers.metrics_folder import MetricsFolder
 
@@ -111,9 +111,7 @@ class Exporter:
             help_text = "1 while a matcher holds the instrument's lease"
             state.append(_gauge("matcher_lease_held", help_text, ("instrument",), held))
         if lags is not None:
-            lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
-            help_text = "Stream entries that are not committed yet"
-            state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
+            state += _stream_gauges(lags)
         if fees is not None:
             earned: dict[tuple[str, ...], float] = {
                 (row.instrument, row.asset): float(row.fees) for row in fees
@@ -167,6 +165,21 @@ def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
         if (counts := book.level_counts()) is not None:
             rows[name, "bid"], rows[name, "ask"] = counts
     return rows
+
+
+def _stream_gauges(streams: Mapping[str, StreamState]) -> list[Metric]:
+    """Of every instrument, wherever its matcher is."""
+    rows = streams.items()
+    return [
+        _gauge(
+            "stream_lag_entries", "Stream entries that are not committed yet", ("instrument",),
+            {(name,): stream.lag for name, stream in rows},
+        ),
+        _gauge(
+            "matcher_epoch", "The latest epoch that reads the instrument's stream",
+            ("instrument",), {(name,): stream.epoch for name, stream in rows},
+        ),
+    ]  # fmt: skip
 
 
 def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:

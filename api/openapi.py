@@ -352,9 +352,16 @@ TABLE: tuple[Operation, ...] = (
         "get", "/", OPERATIONS, "index",
         "Show what there is",
         {
-            200: Answer("The index.", answers.Index),
-            302: Answer("For a browser (`Accept: text/html`).", headers=("Location",)),
+            200: Answer(
+                "The index; for a browser (`Accept: text/html`) the trading page.",
+                answers.Index, media=(JSON, HTML),
+            ),
         },
+    ),
+    Operation(
+        "get", "/status", OPERATIONS, "status",
+        "Show the state of the exchange to humans",
+        {200: Answer("A web page.", media=(HTML,))},
     ),
     Operation(
         "get", "/healthz", OPERATIONS, "healthz",

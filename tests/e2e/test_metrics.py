@@ -167,6 +167,7 @@ def test_web_concurrency(
             # The matcher has a private folder too: what it counted is not here, the rest is.
             assert value(samples, "trades_total") == 0
             assert value(samples, "matcher_lease_held", instrument="BTC-USD") == 1
+            assert value(samples, "matcher_epoch", instrument="BTC-USD") == 1
             assert value(samples, "current_orderbook_depth", instrument="BTC-USD") == 2
             assert value(samples, "stream_lag_entries") == 0
         assert len(list(temporary.glob("trade-engine-metrics-*"))) == 2

@@ -1,7 +1,7 @@
 """Redis Streams: where edges append requests and one matcher per instrument reads them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -259,6 +259,15 @@ class OrderStream:
         self._clock_offset_us = seconds * 1_000_000 + microseconds - time.time_ns() // 1000
 
 
+class StreamState(NamedTuple):
+    """Who reads an instrument's stream, and how far that is: the latest epoch that has a group, and
+    the entries that it has not committed yet.
+    """
+
+    epoch: int
+    lag: int
+
+
 class StreamLags:
     """How far each instrument's matcher is behind its stream."""
 
@@ -269,13 +278,13 @@ class StreamLags:
         """Close every connection; never fails."""
         await self._clients.close()
 
-    async def read(self, instruments: Sequence[str]) -> dict[str, int]:
-        """Return the entries that are not committed yet, of each instrument that has a stream.
+    async def read(self, instruments: Sequence[str]) -> dict[str, StreamState]:
+        """Return how each instrument that has a stream stands.
 
-        Of the latest epoch's group: entries it has not read, and those it has not acknowledged.
-        Raises Unavailable, OutcomeUnknown.
+        What is not committed is what the latest epoch's group has not read, and what it has not
+        acknowledged. Raises Unavailable, OutcomeUnknown.
         """
-        lags = {}
+        states = {}
         async with translated():
             for client in self._clients.all():
                 await client.ping()  # tells whether it answers, also when there is no instrument
@@ -287,18 +296,24 @@ class StreamLags:
                     continue
                 matchers = [group for group in groups if group["name"].startswith(b"matcher-")]
                 if matchers:
-                    latest = max(matchers, key=lambda group: int(group["name"].rpartition(b"-")[2]))
+                    latest = max(matchers, key=_epoch_of)
                     unread = latest["lag"]
                     if unread is None:  # the server cannot tell once entries were deleted
                         unread = await self._count_after(instrument, latest["last-delivered-id"])
-                    lags[instrument] = unread + latest["pending"]
-        return lags
+                    lag = unread + latest["pending"]
+                    states[instrument] = StreamState(_epoch_of(latest), lag)
+        return states
 
     async def _count_after(self, instrument: str, stream_id: bytes) -> int:
         start = f"({stream_id.decode()}"
         client = self._clients.of(instrument)
         entries = await client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
         return len(entries or ())
+
+
+def _epoch_of(group: Mapping[str, Any]) -> int:
+    """Return the epoch of a matcher's consumer group, as `matcher_group` names it."""
+    return int(group["name"].rpartition(b"-")[2])
 
 
 class Append(NamedTuple):

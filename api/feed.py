@@ -9,7 +9,7 @@ when it does not come back, the subscription is made anew.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from api.books import Book
@@ -110,8 +110,9 @@ class Feed:
         await asyncio.gather(*self._repairs.values(), return_exceptions=True)
 
     async def _listen(self) -> None:
-        """Listen until the set of instruments changes. Raises AdapterError."""
+        """Listen until there are other instruments or another history. Raises AdapterError."""
         names = await self._instruments.wait_known()
+        self._relay.timeline = timeline = self._instruments.timeline
         handlers: dict[str, Callable[[bytes], Awaitable[None]]] = {
             self._reply_channel: self._take_replies
         }
@@ -136,10 +137,24 @@ class Feed:
                 await handlers[channel](payload)
                 if time.monotonic() - self._heard_at > HEARTBEAT_LOST_S:
                     raise OutcomeUnknown("Redis: our own heartbeat does not come back")
+                if self._instruments.timeline != timeline:
+                    self._forget(names)
+                    return
                 if self._instruments.names != names:
                     return
         finally:
             await messages.aclose()
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Begin anew: the database was restored, and tells another history under old sequences."""
+        logger.warning("the database was restored: books and histories begin anew")
+        for name in names:
+            if name in self._repairs:
+                self._repairs.pop(name).cancel()
+            self._backlogs.pop(name, None)
+            self.books[name].reset(None)
+            self._histories[name].start(-1)
+            self._relay.restart(name, "orderbook", "trades", "orders")
 
     async def _take_replies(self, payload: bytes) -> None:
         if payload == HEARTBEAT:

@@ -81,10 +81,14 @@ async def snapshot_frame(
     return _data_frames("orderbook", instrument, [data])
 
 
-def resync_frame(kind: str, instrument: str, data: dict[str, Any]) -> bytes:
+def resync_frame(kind: str, instrument: str, timeline: int, data: dict[str, Any]) -> bytes:
     """Return the message that replaces what a client missed by how things are now."""
     return message(
-        "resync", channel=channel_name(kind, instrument), instrument=instrument, data=data
+        "resync",
+        channel=channel_name(kind, instrument),
+        instrument=instrument,
+        timeline=timeline,
+        data=data,
     )
 
 

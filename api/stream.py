@@ -39,6 +39,9 @@ IDLE_FRAMES_MAX = 200
 
 POLICY_VIOLATION = 1008
 
+# No history goes on from here: whoever asks for it gets a resync.
+NEVER = -1
+
 
 @stream.websocket("/stream")  # type: ignore[untyped-decorator]
 async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
@@ -272,9 +275,13 @@ class Session:
 
     def _subscribe(self, message: Asked) -> None:
         channels = self._channels(message)
-        self._answer_channels("subscribed", message)
+        timeline = self._exchange.instruments.timeline
+        self._answer_channels("subscribed", message, timeline=timeline)
+        resume_from = message.resume_from
+        if resume_from is not None and message.timeline not in (None, timeline):
+            resume_from = NEVER
         for channel in channels:
-            self._exchange.relay.subscribe(self.connection, channel, message.resume_from)
+            self._exchange.relay.subscribe(self.connection, channel, resume_from)
 
     def _unsubscribe(self, message: Asked) -> None:
         for channel in self._channels(message):
@@ -290,8 +297,8 @@ class Session:
 
     # Answers out.
 
-    def _answer_channels(self, type: str, message: Asked) -> None:
-        self._answer(type, message, channels=message.kinds, instrument=message.instrument)
+    def _answer_channels(self, type: str, message: Asked, **fields: Any) -> None:
+        self._answer(type, message, channels=message.kinds, instrument=message.instrument, **fields)
 
     def _answer(self, type: str, message: Asked, /, **fields: Any) -> None:
         if message.request_id is not None:

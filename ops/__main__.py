@@ -34,6 +34,7 @@ COMMANDS = {
     "jobs": ("ops.jobs", "List background jobs, run one now, redrive dead letters."),
     "mirror": ("ops.mirror", "List how far the Kafka mirror is, run one, or forget it."),
     "rebuild": ("ops.rebuild", "Restore a lost database from the Kafka mirror's topics."),
+    "restored": ("ops.restored", "Say that the database was restored: readers must notice."),
     "bench": ("ops.bench.speed", "Measure how fast the exchange is on this machine."),
     "partitions": ("ops.partitions", "List, make or detach the partitions of history."),
     "shards": ("ops.shards", "Print who matches each instrument, its lease and its lag."),

@@ -266,6 +266,11 @@ class Lookups:
 
         return await within(PUBLIC_ANSWER_S, ask())
 
+    async def timeline(self) -> int:
+        """Return which history the database tells: it rises when the database was restored."""
+        ((timeline,),) = await self._rows("current_timeline", {})
+        return int(timeline)
+
     async def migrated(self) -> bool:
         """Return whether the database has all that this code needs.
 

@@ -100,13 +100,13 @@ def mirror_slice(
                 continue
             looks_left = IDLE_LOOKS_MAX
             steps = list(unroll(name, place.sequence, place.trade_no, page.events, page.orders))
-            messages = list(encode(instrument, place.epoch, steps))
+            messages = list(encode(instrument, place, steps))
 
             def waiting(done: int = done) -> None:
                 progress(done, None, "waiting for Kafka")
 
             publisher.publish(messages, publish_timeout_s, waiting)
-            after = Place(place.epoch, steps[-1].event.sequence, steps[-1].trade_no)
+            after = place._replace(sequence=steps[-1].event.sequence, trade_no=steps[-1].trade_no)
             log.store(place, after)
             place = after
             if metrics is not None:

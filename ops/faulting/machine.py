@@ -17,8 +17,8 @@ from ops.faulting.run import Hurt, Run, put_in_charge, replace_web
 HOUR_S = 3_600
 # A process looks at its wrong clock once a second.
 CLOCK_SEEN_S = 1.2
-# Less would not even let the server start: the log grows in files of 16 MiB.
-LOG_ROOM_BYTES = 36 * MIB
+# The log grows in files of 16 MiB.
+LOG_ROOM_BYTES = 20 * MIB
 TABLES_ROOM_BYTES = 2 * MIB
 FULL_S = 120.0
 RECOVERY_S = 30.0

@@ -28,7 +28,7 @@ RESOLVE_S = 90.0
 # So many answers tell how quick they are; what is no slower than this is normal.
 LATENCIES_KEPT = 8
 SLOW_FACTOR = 4.0
-SLOW_S = 1.0
+SLOW_S = 2.0
 PRICE = 100
 FINISHED = 409
 

@@ -19,6 +19,11 @@ from ops.faulting.memory import MB
 from ops.faulting.scenarios import BY_NAME, TABLE, Scenario
 from ops.instance import ephemeral_folder
 
+# Quick ones, of which a run can have many.
+PLAIN = (
+    "kill a matcher", "terminate a matcher", "kill all matchers", "matcher sleeps, wakes",
+    "six matchers, four killed", "kill the web process", "terminate the web process", "kill Redis",
+)  # fmt: skip
 # Of the table, where no terminal says how wide it is.
 WIDTH = 140
 # After so many there is no use in going on.
@@ -37,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=50, help="orders per request, at most 100")
     parser.add_argument("--matchers", type=int, default=2, help="matchers that share and stand by")
     parser.add_argument("--between", type=int, default=0, help="orders in peace after each fault")
+    parser.add_argument(
+        "--kills", type=int, default=0, metavar="N", help="plain kills and stops after each fault"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there, too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work there and leave it")
 
@@ -81,7 +89,7 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
             )
 
         campaign = Campaign(cluster, args.seed, say, args.clients, args.batch, between=args.between)
-        queue = _shuffled(chosen, random.Random(args.seed))
+        queue = _shuffled(chosen, random.Random(args.seed), args.kills)
         while time.monotonic() < end and len(campaign.all_problems) < PROBLEMS_MAX:
             campaign.segment(queue, lambda: time.monotonic() >= end)
             figures = campaign.as_json()
@@ -98,10 +106,13 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> int:
         return int(campaign.failed)
 
 
-def _shuffled(chosen: list[Scenario], chance: random.Random) -> Iterator[Scenario]:
-    """Yield every scenario in a random order, again and again."""
+def _shuffled(chosen: list[Scenario], chance: random.Random, kills: int) -> Iterator[Scenario]:
+    """Yield every scenario in a random order, again and again, with `kills` others after each."""
     while True:
-        yield from chance.sample(chosen, len(chosen))
+        for scenario in chance.sample(chosen, len(chosen)):
+            yield scenario
+            for name in chance.choices(PLAIN, k=kills):
+                yield BY_NAME[name]
 
 
 def table(campaign: Campaign) -> Table:

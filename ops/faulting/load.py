@@ -28,7 +28,7 @@ RESOLVE_S = 90.0
 # So many answers tell how quick they are; what is no slower than this is normal.
 LATENCIES_KEPT = 8
 SLOW_FACTOR = 4.0
-SLOW_S = 1.0
+SLOW_S = 2.0
 PRICE = 100
 FINISHED = 409
 
@@ -324,8 +324,8 @@ class Load:
         if other:
             if status != 409:
                 self._problem(order, status, answer)
-        # 201 is what an edge says that had to look the order up, since replies were lost: it cannot
-        # tell whose request stored it.
+        # 201 is what an edge says that had to look the order up and had not heard of it before: it
+        # has only just started, or a matcher died between commit and publish.
         elif status not in (200, 201) or answer["order"]["order_no"] != order.order_no:
             self._problem(order, status, answer)
 

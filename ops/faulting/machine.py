@@ -17,8 +17,8 @@ from ops.faulting.run import Hurt, Run, put_in_charge, replace_web
 HOUR_S = 3_600
 # A process looks at its wrong clock once a second.
 CLOCK_SEEN_S = 1.2
-# Less would not even let the server start: the log grows in files of 16 MiB.
-LOG_ROOM_BYTES = 36 * MIB
+# The log grows in files of 16 MiB.
+LOG_ROOM_BYTES = 20 * MIB
 TABLES_ROOM_BYTES = 2 * MIB
 FULL_S = 120.0
 RECOVERY_S = 30.0
@@ -68,8 +68,10 @@ def small_disk(run: Run, folder: Path, room_bytes: int) -> Iterator[SmallDisk]:
     try:
         with SmallDisk(folder, room_bytes) as disk:
             cluster.postgres.start(port)
-            yield disk
-            cluster.stop_hard(cluster.postgres)
+            try:
+                yield disk
+            finally:
+                cluster.stop_hard(cluster.postgres)
     finally:
         cluster.postgres.start(port)
 
@@ -112,15 +114,17 @@ def wrong_clock(who: str, seconds: int) -> Hurt:
         back_to_normal(run)
         run.mark()
         clock.set(seconds)
-        time.sleep(CLOCK_SEEN_S)
-        run.load.await_recovery(RECOVERY_S)
-        run.some_orders()
-        # Whoever takes over has to do so with the clock as it is.
-        run.cluster.kill(run.cluster.anyone(run.chance))
-        run.cluster.complete()
-        run.mark()
-        recovery_s = run.load.await_recovery(RECOVERY_S)
-        clock.set(0)
+        try:
+            time.sleep(CLOCK_SEEN_S)
+            run.load.await_recovery(RECOVERY_S)
+            run.some_orders()
+            # Whoever takes over has to do so with the clock as it is.
+            run.cluster.kill(run.cluster.anyone(run.chance))
+            run.cluster.complete()
+            run.mark()
+            recovery_s = run.load.await_recovery(RECOVERY_S)
+        finally:
+            clock.set(0)
         time.sleep(CLOCK_SEEN_S)
         run.mark()
         recovery_s = max(recovery_s, run.load.await_recovery(RECOVERY_S))

@@ -16,6 +16,7 @@ from api.books import Book
 from api.candles import candles
 from api.docs import docs
 from api.exchange import Exchange
+from api.express import Express
 from api.feed import Feed
 from api.history import History
 from api.instruments import Instruments
@@ -170,6 +171,7 @@ def create_app(
             metrics=metrics,
             kafka=settings.kafka,
         )
+        app.ctx.express = Express(app.ctx.exchange, settings.allowed_hosts)
         app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), lags)
         app.ctx.connections = [
             app.ctx.exporter,

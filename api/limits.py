@@ -46,7 +46,7 @@ class Limiter:
     ) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._behind_proxies = behind_proxies
+        self.behind_proxies = behind_proxies
         self._allowances = Allowances(limits.window_us, limits.requests_max)
         self._teller: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
@@ -118,7 +118,7 @@ class Limiter:
     def address(self, request: Request) -> str:
         """Return whose request it is, by what the proxies say that we believe."""
         # Without proxies there is nothing to look for in the headers.
-        return request.client_ip if self._behind_proxies else request.ip
+        return request.client_ip if self.behind_proxies else request.ip
 
     def headers(self, verdict: Verdict) -> dict[str, str]:
         """Return the headers that tell a client where it stands."""

@@ -127,11 +127,15 @@ def check_body(request: Request) -> None:
     most = _route_says(request, "body_bytes_max", BODY_BYTES_MAX)
     if len(request.body) > most:
         raise ApiError("payload_too_large", f"send at most {most} bytes")
-    media_type = request.content_type.partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if not is_json(request.content_type):
         raise ApiError(
             "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )
+
+
+def is_json(content_type: str) -> bool:
+    """Tell whether a Content-Type says JSON."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def _route_says(request: Request, name: str, default: Setting) -> Setting:

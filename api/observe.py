@@ -59,7 +59,12 @@ def _log(request: Request, status: int, seconds: float) -> None:
 
 def request_id(request: Request) -> str:
     """Return the name that the client gave its request, if it is printable ASCII, or a made one."""
-    given = request.headers.get("X-Request-ID", "")[:REQUEST_ID_LENGTH_MAX]
+    return named(request.headers.get("X-Request-ID"))
+
+
+def named(given: str | None) -> str:
+    """Return the name that a header gave, or a made one."""
+    given = (given or "")[:REQUEST_ID_LENGTH_MAX]
     return given if given and given.isascii() and given.isprintable() else str(uuid.uuid4())
 
 

@@ -19,14 +19,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from ops.client.connection import (
-    Api,
-    Backoff,
-    Disconnected,
-    check_url,
-    default_url,
-    open_api,
-)
+from ops.client.connection import Api, check_url, default_url, first_answer, open_api
 from ops.client.show import show
 from ops.client.stopping import stop_on_signals
 from ops.crowd.crowd import CLIENTS_DEFAULT, Crowd
@@ -45,8 +38,6 @@ CLIENTS_MAX: Final = 2_000
 NAME_DEFAULT: Final = "market"
 # Client ids have 64 characters, order ids a few more words than that.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,24}")
-# How long the first contact may take: somebody may have started both at once.
-_FIRST_CONTACT_S: Final = 15.0
 # The first instrument is the busiest; the others follow at this pace.
 _WEIGHT_STEP: Final = 0.5
 
@@ -109,6 +100,8 @@ def _check(args: argparse.Namespace) -> None:
 async def _run(args: argparse.Namespace) -> None:
     console = Console()
     with stop_on_signals() as stop:
+        if args.seconds is not None:
+            asyncio.get_running_loop().call_later(args.seconds, stop.set)
         async with open_api(args.url) as api:
             if args.replay is not None:
                 await play(
@@ -122,21 +115,20 @@ async def _run(args: argparse.Namespace) -> None:
                     keep=args.keep,
                 )
                 return
-            terms = await _first_contact(api, args.instruments, stop)
+            terms = await first_answer(lambda: _terms(api, args.instruments), stop)
+            if terms is None:
+                return
             traders = [
                 Trader(api, crowd, lambda text: console.print(text, highlight=False, markup=False))
                 for crowd in _crowds(terms, args)
             ]
-            if not stop.is_set():
-                await _trade(traders, console, stop, args)
+            await _trade(traders, console, stop, args)
 
 
 async def _trade(
     traders: list[Trader], console: Console, stop: asyncio.Event, args: argparse.Namespace
 ) -> None:
     showing = asyncio.create_task(show(MarketLine(traders), console))
-    if args.seconds is not None:
-        asyncio.get_running_loop().call_later(args.seconds, stop.set)
     try:
         async with asyncio.TaskGroup() as tasks:
             for trader in traders:
@@ -170,21 +162,6 @@ def _crowds(terms: list[Terms], args: argparse.Namespace) -> list[Crowd]:
         )
         for place, (each, weight) in enumerate(zip(terms, weights, strict=True))
     ]
-
-
-async def _first_contact(api: Api, wanted: str | None, stop: asyncio.Event) -> list[Terms]:
-    """Ask what is traded and where it stands; wait a while for an exchange that only starts."""
-    gives_up_at = time.monotonic() + _FIRST_CONTACT_S
-    backoff = Backoff()
-    while True:
-        try:
-            return await _terms(api, wanted)
-        except Disconnected as error:
-            if time.monotonic() > gives_up_at:
-                raise OpsError(f"{error}: start the exchange (./ops/run), or say --url") from error
-        if stop.is_set():
-            return []
-        await asyncio.sleep(backoff.next())
 
 
 async def _terms(api: Api, wanted: str | None) -> list[Terms]:

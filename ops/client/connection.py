@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -20,8 +21,12 @@ URL_DEFAULT: Final = "http://127.0.0.1:3000"
 _HEARTBEAT_S: Final = 15.0
 _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 10.0
+# How long a command waits for an exchange that is not there: both may have been started at once.
+_FIRST_CONTACT_S: Final = 15.0
 _DELAY_MIN_S: Final = 0.1
 _DELAY_MAX_S: Final = 5.0
+
+Answer = TypeVar("Answer")
 
 
 class Disconnected(Exception):
@@ -179,6 +184,23 @@ async def open_api(url: str) -> AsyncIterator[Api]:
         cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",)
     ) as session:
         yield Api(session, url)
+
+
+async def first_answer(ask: Callable[[], Awaitable[Answer]], stop: asyncio.Event) -> Answer | None:
+    """Ask, and ask again while an exchange may just be starting; None when told to stop.
+
+    Raises OpsError when nothing answers.
+    """
+    gives_up_at = time.monotonic() + _FIRST_CONTACT_S
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            return await ask()
+        except Disconnected as error:
+            if time.monotonic() > gives_up_at:
+                raise OpsError(f"{error}: start the exchange (./ops/run), or say --url") from error
+        await asyncio.sleep(backoff.next())
+    return None
 
 
 def _why(error: BaseException) -> str:

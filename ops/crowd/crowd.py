@@ -65,20 +65,21 @@ class Crowd:
         )
         self.terms = terms
         self.desk = Desk(run)
-        self.client_ids: list[str] = []
         self._name = name
         self._random = random
         self._fair = FairPrice(prices, terms.start_ticks, terms.anchor_ticks)
+        makers = self._names("maker", MAKERS)
+        followers = self._names("momentum", max(1, clients // 10))
+        patient = self._names("patient", max(2, clients // 3))
+        noise = self._names("noise", max(1, clients - len(followers) - len(patient)))
+        # Those whose orders rest.
+        self.resting_ids = [*makers, *patient]
         self._makers = [
-            Maker(client_id, place, terms, random)
-            for place, client_id in enumerate(self._names("maker", MAKERS))
+            Maker(client_id, place, terms, random) for place, client_id in enumerate(makers)
         ]
-        followers = max(1, clients // 10)
-        waiting = max(2, clients // 3)
-        self._momentum = Momentum(self._names("momentum", followers), terms, random)
-        self._patient = Patient(self._names("patient", waiting), terms, random)
-        noise = max(1, clients - followers - waiting)
-        self._noise = Noise(self._names("noise", noise), terms, random)
+        self._momentum = Momentum(followers, terms, random)
+        self._patient = Patient(patient, terms, random)
+        self._noise = Noise(noise, terms, random)
         self._arrivals = Hawkes(
             times, baseline_for(arrival_rates(rate), BRANCHING), BRANCHING, DECAY_PER_S
         )
@@ -122,6 +123,4 @@ class Crowd:
             self.desk.adopt(order)
 
     def _names(self, role: str, count: int) -> list[str]:
-        names = [f"{self._name}-{role}-{number}" for number in range(1, count + 1)]
-        self.client_ids += names
-        return names
+        return [f"{self._name}-{role}-{number}" for number in range(1, count + 1)]

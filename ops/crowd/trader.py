@@ -88,7 +88,7 @@ class Trader:
             async with at_once:
                 return await self._api.resting(client_id, self.instrument)
 
-        pages = await asyncio.gather(*map(of, self.crowd.client_ids))
+        pages = await asyncio.gather(*map(of, self.crowd.resting_ids))
         return [
             Submit(
                 row["order_id"],

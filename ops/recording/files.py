@@ -87,11 +87,10 @@ def _in_order(lines: Iterator[Timed]) -> Iterator[Timed]:
     """Yield them; raise _Bad for one whose time is before that of an earlier one."""
     before = 0
     for line in lines:
-        time_us = None if isinstance(line, Unmapped) else line.time_us
-        if time_us is not None and not isinstance(line, Unmapped):
-            if time_us < before:
+        if line.time_us is not None:
+            if line.time_us < before:
                 raise _Bad(line.number, "time goes back")
-            before = time_us
+            before = line.time_us
         yield line
 
 

@@ -46,9 +46,11 @@ class Row(NamedTuple):
 
 
 class Unmapped(NamedTuple):
-    """A row that says nothing to send."""
+    """A row that says nothing to send; its time does not matter either."""
 
     reason: str
+    number: int
+    time_us: None = None
 
 
 class Resting(NamedTuple):
@@ -67,7 +69,7 @@ def read_row(number: int, text: bytes) -> Row | Unmapped:
         raise BadLine("not a LOBSTER row: fewer than 6 columns")
     kind = columns[1]
     if kind in LOBSTER_PASSED_OVER and kind != REDUCTION:
-        return Unmapped(LOBSTER_PASSED_OVER[kind])
+        return Unmapped(LOBSTER_PASSED_OVER[kind], number)
     if kind not in (SUBMISSION, REDUCTION, DELETION, EXECUTION):
         raise BadLine("event type is not 1 to 7")
     side = _SIDES.get(columns[5])

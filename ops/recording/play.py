@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ops.client.connection import Api
+from ops.client.connection import Api, first_answer
 from ops.client.rates import Rates
 from ops.client.show import median_ms, show, stands
 from ops.errors import OpsError
@@ -32,7 +32,10 @@ async def play(
     try:
         with path.open("rb") as file:
             recording = open_recording(path, file, instrument=instrument, clients=clients)
-            await _check_instruments(api, recording)
+            listed = await first_answer(lambda: _instruments(api), stop)
+            if listed is None:
+                return
+            _check_instruments(recording, listed)
             run = f"r{time.time_ns() // 1_000_000:x}"
             player = Player(
                 api,
@@ -56,8 +59,11 @@ async def play(
         console.print(complaint, highlight=False, markup=False)
 
 
-async def _check_instruments(api: Api, recording: Recording) -> None:
-    listed = [row["instrument"] for row in (await api.get("/instruments"))["instruments"]]
+async def _instruments(api: Api) -> list[str]:
+    return [row["instrument"] for row in (await api.get("/instruments"))["instruments"]]
+
+
+def _check_instruments(recording: Recording, listed: list[str]) -> None:
     for name in recording.instruments:
         if name not in listed:
             raise OpsError(

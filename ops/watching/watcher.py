@@ -71,14 +71,24 @@ class Watcher:
         while not stop.is_set():
             self._pinged_at = time.monotonic()
             await stream.send({"type": "ping"})
-            self.ticker = await self._api.get("/market/ticker", instrument=feed.instrument)
+            await self._read_ticker()
             await wait(stop, min(_PING_S, _TICKER_S))
 
+    async def _read_ticker(self) -> None:
+        """Look at the day; what cannot be read stays as it was, because the feed may be well."""
+        try:
+            self.ticker = await self._api.get("/market/ticker", instrument=self.feed.instrument)
+        except Disconnected:
+            pass
+
     async def _recent_trades(self) -> None:
-        """Begin the tape with what was traded before we came."""
-        answer = await self._api.get(
-            "/market/trades", instrument=self.feed.instrument, limit=self.feed.tape.maxlen or 1
-        )
+        """Begin the tape with what was traded before we came, if it can be read."""
+        try:
+            answer = await self._api.get(
+                "/market/trades", instrument=self.feed.instrument, limit=self.feed.tape.maxlen or 1
+            )
+        except Disconnected:
+            return
         self.feed.begin_tape(answer["trades"])
 
     async def _read(self, stream: Stream, backoff: Backoff) -> None:

@@ -38,7 +38,7 @@ CHECKED = PAGE | {"Cache-Control": "no-cache"}
 
 @dataclass(frozen=True)
 class File:
-    """What is served: as it is, and compressed if that is worth it."""
+    """What is served: as it is, and compressed if that is worth it. Both have one (weak) ETag."""
 
     body: bytes
     gzipped: bytes | None
@@ -48,7 +48,7 @@ class File:
     @classmethod
     def of(cls, body: bytes, content_type: str) -> "File":
         """Return the file with this content."""
-        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
         gzipped = gzip.compress(body, mtime=0) if len(body) >= GZIP_BYTES_MIN else None
         return cls(body, gzipped, content_type, etag)
 
@@ -56,7 +56,7 @@ class File:
         """Return the answer to a request for it; 304 to who has it already."""
         headers = {**headers, "ETag": self.etag, "Vary": "Accept, Accept-Encoding"}
         known = request.headers.get("If-None-Match", "")
-        if self.etag in known.replace("W/", "").split(", "):
+        if self.etag in map(str.strip, known.split(",")):
             return HTTPResponse(status=304, headers=headers)
         body = self.body
         if self.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):

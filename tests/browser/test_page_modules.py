@@ -165,3 +165,27 @@ def test_rates_and_quantiles_are_those_of_prometheus(open_page: Opener) -> None:
     assert results[3] == pytest.approx(0.2 + 0.2 * 15 / 40)
     assert results[4] == pytest.approx(0.3)
     assert results[5:] == ['a"b, c="d', None, 1, None]
+
+
+def test_candles_that_are_not_wanted_any_more_do_not_come(open_page: Opener) -> None:
+    page = open_page()
+    rows = page.module(
+        "trade/candles.js",
+        """await (async () => {
+            const real = window.fetch;
+            let answer;
+            window.fetch = () => new Promise((resolve) => (answer = resolve));
+            const candles = new exports.Candles();
+            const shown = candles.show("BTC-USD", "1m", () => []);
+            const trade = { sequence: 1, price: 5n, quantity: 2n, time: 7_000 };
+            const next = { ...trade, sequence: 2, price: 4n };
+            await candles.show("BTC-USD", "1s", () => [trade, next]);
+            const prices = { open: 9, high: 9, low: 9, close: 9, volume: 9 };
+            const late = { time_bucket: "2026-01-01T00:00:00.000Z", ...prices };
+            answer(new Response(JSON.stringify({ candles: [late] })));
+            await shown;
+            window.fetch = real;
+            return candles.rows;
+        })()""",
+    )
+    assert rows == [{"time": 7, "open": "5", "high": "5", "low": "4", "close": "4", "volume": "4"}]

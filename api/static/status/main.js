@@ -127,7 +127,7 @@ function drawProof(reading) {
   const byName = reading.by("reconciliation_violations", "invariant");
   if (last === null || last === 0) {
     setAttribute(byId("proof"), "data-state", "unknown");
-    setText(byId("proof"), "Not checked since the start");
+    setText(byId("proof"), "Not checked since the start of what runs here");
     drawFacts("proof-facts", [["Check now", "python -m ops verify"]]);
     return;
   }

@@ -26,9 +26,10 @@ export class Candles {
   #seconds = 60;
   // Trades up to this sequence are in what was read.
   #through = -1;
+  // How often everything was asked for.
   #asked = 0;
 
-  /** Show these candles; `trades` are the newest ones, oldest first, and go on with `add`. */
+  /** Show these candles. `trades()` gives the newest trades, oldest first; `add` goes on from them. */
   async show(instrument, interval, trades) {
     this.#instrument = instrument;
     this.#seconds = INTERVALS[interval];
@@ -40,6 +41,7 @@ export class Candles {
 
   /** Read everything again. */
   async reload(trades) {
+    this.#asked += 1; // an answer that is still on its way is not wanted any more
     if (this.#seconds < 60) {
       this.rows = [];
       this.#through = -1;
@@ -99,7 +101,6 @@ export class Candles {
 
   /** Return the candles of a range of time in ms; null when they are not there or not wanted. */
   async #read(start, end = null) {
-    this.#asked += end === null ? 1 : 0;
     const asked = this.#asked;
     const query = {
       instrument: this.#instrument,

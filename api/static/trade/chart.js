@@ -24,6 +24,8 @@ export class Chart {
   #volumes;
   #decimals = null;
   #all = true;
+  // Whether nobody has looked at these candles yet: then they may be spread out.
+  #fresh = true;
   // Time of the candle under the pointer, null for the newest.
   #pointed = null;
   #colours;
@@ -66,8 +68,9 @@ export class Chart {
     this.#all = true;
   }
 
-  /** Show times with seconds. */
+  /** Be about to show other candles; with seconds in their times, or without. */
   seconds(visible) {
+    this.#fresh = true;
     this.#chart.applyOptions({ timeScale: { timeVisible: true, secondsVisible: visible } });
     this.#chart.timeScale().scrollToRealTime();
   }
@@ -78,7 +81,7 @@ export class Chart {
     if (this.#all) {
       this.#prices.setData(rows.map(bar));
       this.#volumes.setData(rows.map((row) => this.#volume(row)));
-      this.#spread(rows.length);
+      if (this.#fresh && rows.length > 0) this.#spread(rows.length);
       this.#all = false;
     } else if (changed.size > 0) {
       for (const row of rows.slice(-changed.size - 4)) {
@@ -94,6 +97,7 @@ export class Chart {
 
   /** Make candles as wide as lets them fill most of the picture, within reason. */
   #spread(count) {
+    this.#fresh = false;
     const scale = this.#chart.timeScale();
     const spacing = scale.width() / (count * 1.25 + 8);
     scale.applyOptions({ barSpacing: Math.min(SPACING_MAX, Math.max(SPACING_MIN, spacing)) });
@@ -130,7 +134,7 @@ export class Chart {
   }
 
   #paint() {
-    const [text, line, up, down] = ["muted", "line", "buy", "sell"].map(colour);
+    const [text, line, up, down] = ["muted", "line", "up", "down"].map(colour);
     this.#colours = { up: faint(up), down: faint(down) };
     this.#chart.applyOptions({
       layout: { background: { type: ColorType.Solid, color: "transparent" }, textColor: text },

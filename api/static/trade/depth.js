@@ -55,7 +55,7 @@ export class DepthChart {
       return;
     }
     this.#colours ??= Object.fromEntries(
-      ["buy", "sell", "muted", "line", "panel"].map((name) => [name, colour(name)]),
+      ["up", "down", "muted", "line"].map((name) => [name, colour(name)]),
     );
     const middle = middleTwice / 2n;
     const limit = middle / WIDEST;
@@ -81,7 +81,7 @@ export class DepthChart {
     context.lineTo(Math.round(width / 2) + 0.5, foot);
     context.stroke();
     for (const [side, rows] of Object.entries(sides)) {
-      steps(context, rows, x, y, foot, side === "buy" ? 0 : width, this.#colours[side]);
+      steps(context, rows, x, y, foot, side === "buy" ? 0 : width, this.#colours[side === "buy" ? "up" : "down"]);
     }
 
     context.fillStyle = this.#colours.muted;
@@ -94,16 +94,10 @@ export class DepthChart {
       context.textAlign = align;
       context.fillText(this.#precision.priceText(price < 0n ? 0n : price), place, height - 5);
     }
-    // Half and all of the height, where the sides leave room: in the middle.
-    for (const part of [1n, 2n]) {
-      const quantity = (highest * part) / 2n;
-      const text = this.#precision.quantityText(quantity);
-      const wide = context.measureText(text).width + 8;
-      context.fillStyle = this.#colours.panel;
-      context.fillRect((width - wide) / 2, y(quantity), wide, 14);
-      context.fillStyle = this.#colours.muted;
-      context.textAlign = "center";
-      context.fillText(text, width / 2, y(quantity) + 11);
+    // What half and all of the height mean.
+    context.textAlign = "left";
+    for (const quantity of [highest / 2n, highest]) {
+      context.fillText(this.#precision.quantityText(quantity), 4, y(quantity) + 12);
     }
     this.#point(context, sides, { x, y, width, foot, top });
     setAttribute(canvas, "aria-label", this.#summary(sides));

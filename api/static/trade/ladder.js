@@ -77,9 +77,9 @@ export class Ladder {
     const { middleTwice } = book;
     if (middleTwice === null) return book.sequence === null ? "No book yet" : "One side is empty";
     const spread = book.asks.best - book.bids.best;
-    // In hundredths of a percent of the middle.
-    const share = fixed(divide(spread * 2n * 10n ** 10n, middleTwice), 3);
-    return `Spread ${shortest(spread)} (${share}%)`;
+    // In basis points, hundredths of a percent, of the middle.
+    const share = fixed(divide(spread * 2n * 10n ** 12n, middleTwice), 2);
+    return `Spread ${shortest(spread)} (${share} bp)`;
   }
 
   #drawSide(rows, levels, widest, mine) {

@@ -33,7 +33,7 @@ from ops.faulting.scenarios import Scenario
 RECOVERY_S_MAX = 60.0
 # After this the books of all WebSocket clients are those of the API, and answers come as quickly as
 # before the fault.
-NORMAL_S_MAX = 30.0
+NORMAL_S_MAX = 60.0
 # At most so long for the orders between two faults.
 BETWEEN_S_MAX = 20.0
 # A segment ends when it is this old, or has so many orders: checking it must stay quick.

@@ -21,8 +21,8 @@ from ops.instance import ephemeral_folder
 
 # Quick ones, of which a run can have many.
 PLAIN = (
-    "kill a matcher", "terminate a matcher", "kill all matchers", "matcher sleeps, wakes",
-    "six matchers, four killed", "kill the web process", "terminate the web process", "kill Redis",
+    "kill a matcher", "kill a matcher", "kill all matchers", "terminate a matcher",
+    "matcher sleeps, wakes", "six matchers, four killed", "kill the web process", "kill Redis",
 )  # fmt: skip
 # Of the table, where no terminal says how wide it is.
 WIDTH = 140

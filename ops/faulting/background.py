@@ -9,6 +9,7 @@ from ops.faulting.run import Hurt, Run
 # The mirror's lease is 12 s, and what has gathered until then must be copied.
 MIRRORED_S = 60.0
 RUN_S = 30.0
+KILLS_MEANWHILE = 3
 
 
 def jobs_die_at(point: str, times: int = 4) -> Hurt:
@@ -58,6 +59,7 @@ def mirror_dies_at(point: str, times: int = 3) -> Hurt:
             raise OpsError(f"{point} was never reached\n{armed.last_words()}")
         run.mark()
         heir = cluster.jobs(kafka=kafka)
+        kill_matchers(run)
         await_mirrored(run)
         cluster.terminate(heir)
         check_kafka(kafka.problems(cluster.mirrored()))
@@ -75,12 +77,23 @@ def two_mirrors(run: Run) -> None:
         raise OpsError(f"{point} was never reached\n{sleeper.last_words()}")
     run.mark()
     heir = cluster.jobs(kafka=kafka)
+    kill_matchers(run)
     await_mirrored(run)
     sleeper.send(signal.SIGCONT)
     await_mirrored(run)
     for process in (sleeper, heir):
         cluster.terminate(process)
     check_kafka(kafka.problems(cluster.mirrored()))
+
+
+def kill_matchers(run: Run) -> None:
+    """While the dead mirror's lease runs out: what is to be mirrored is of several epochs."""
+    for _ in range(KILLS_MEANWHILE):
+        victim = run.cluster.anyone(run.chance)
+        run.mark()
+        run.cluster.kill(victim)
+        run.cluster.complete()
+        run.load.await_recovery(RUN_S)
 
 
 def await_mirrored(run: Run) -> None:

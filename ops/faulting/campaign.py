@@ -33,7 +33,7 @@ from ops.faulting.scenarios import Scenario
 RECOVERY_S_MAX = 60.0
 # After this the books of all WebSocket clients are those of the API, and answers come as quickly as
 # before the fault.
-NORMAL_S_MAX = 30.0
+NORMAL_S_MAX = 60.0
 # At most so long for the orders between two faults.
 BETWEEN_S_MAX = 20.0
 # A segment ends when it is this old, or has so many orders: checking it must stay quick.
@@ -92,6 +92,7 @@ class Campaign:
         batch: int = 20,
         pause_s: float = 0.0,
         between: int = 0,
+        segment_s: float = SEGMENT_S,
     ) -> None:
         self.cluster = cluster
         self.results: dict[str, Result] = {}
@@ -110,6 +111,7 @@ class Campaign:
         self._clients = (clients, batch, pause_s)
         # Orders that are acknowledged in peace after each fault.
         self._between = between
+        self._segment_s = segment_s
 
     def segment(self, scenarios: Iterable[Scenario], until: Callable[[], bool]) -> None:
         """Run scenarios one after the other, all of them or until it is time; then check."""
@@ -126,7 +128,7 @@ class Campaign:
                 load.learn_normal()
                 for scenario in scenarios:
                     full = len(load.history.orders) > SEGMENT_ORDERS
-                    if until() or full or time.monotonic() - began > SEGMENT_S:
+                    if until() or full or time.monotonic() - began > self._segment_s:
                         break
                     result = self.results.setdefault(
                         scenario.name, Result(scenario.name, scenario.numbers)

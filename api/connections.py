@@ -101,6 +101,9 @@ class Connection:
         # Channels subscribed to, and the task of those that are preparing.
         self.channels: dict[Channel, asyncio.Task[None] | None] = {}
         self._limit = BUFFER_BYTES_MAX
+        # Frames of this turn of the loop.
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         # Since when it has fallen behind; 0 while it keeps up.
         self.behind_since = 0.0
         # What its session does for the client now, and how much it has asked for in all.
@@ -115,11 +118,23 @@ class Connection:
     @property
     def buffered(self) -> int:
         """Bytes that the client has still to read (beyond what the kernel holds)."""
-        return int(self._transport.get_write_buffer_size())
+        return int(self._transport.get_write_buffer_size()) + self._gathered_bytes
 
     def write(self, data: bytes) -> None:
-        """Write frames, however much waits; nothing once the connection closes."""
-        if self.ws.ws_proto.state is OPEN and not self._transport.is_closing():
+        """Write frames, however much waits; nothing once the connection closes.
+
+        What one turn of the loop writes goes out together: a system call costs more than an answer.
+        """
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._gathered_bytes = 0
+        if data and self.ws.ws_proto.state is OPEN and not self._transport.is_closing():
             self._transport.write(data)
 
     def offer(self, data: bytes) -> None:
@@ -148,6 +163,7 @@ class Connection:
 
     async def close(self) -> None:
         """Say good-bye, and wait for the client to say so, too."""
+        self._flush()
         await self.ws.close(GOING_AWAY, "server is stopping")
         await self.ws.wait_for_connection_lost(CLOSE_S_MAX)
 

@@ -153,6 +153,9 @@ class Relay:
         under_way = [task for connection in connections for task in connection.under_way]
         if under_way:
             await asyncio.wait(under_way, timeout=FINISH_S_MAX)
+        if self._channels:
+            written = [asyncio.create_task(c.written()) for c in self._channels.values()]
+            await asyncio.wait(written, timeout=FINISH_S_MAX)
         if connections:
             await asyncio.wait(
                 [asyncio.create_task(connection.close()) for connection in connections]

@@ -70,7 +70,8 @@ class Crowd:
         self._fair = FairPrice(prices, terms.start_ticks, terms.anchor_ticks)
         makers = self._names("maker", MAKERS)
         followers = self._names("momentum", max(1, clients // 10))
-        patient = self._names("patient", max(2, clients // 3))
+        # As many buyers as sellers: otherwise makers would end up with the difference.
+        patient = self._names("patient", 2 * max(1, clients // 6))
         noise = self._names("noise", max(1, clients - len(followers) - len(patient)))
         # Those whose orders rest.
         self.resting_ids = [*makers, *patient]

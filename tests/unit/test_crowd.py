@@ -137,6 +137,18 @@ def test_takers_come_in_bursts_and_follow_each_other() -> None:
     assert mean(a == b for a, b in pairwise(sides)) > 0.53
 
 
+@pytest.mark.parametrize("clients", [1, 2, 39, 40, 100])
+def test_as_many_patient_clients_buy_as_sell(clients: int) -> None:
+    simulated = market(seed=5, clients=clients)
+    sides = defaultdict(set)
+    for _, decision in simulated.run(120):
+        if isinstance(decision, Submit) and "-patient-" in decision.client_id:
+            sides[decision.client_id].add(decision.side)
+    assert all(len(each) == 1 for each in sides.values())
+    counts = Counter(side for each in sides.values() for side in each)
+    assert counts["buy"] == counts["sell"] == max(1, clients // 6)
+
+
 def test_a_maker_that_holds_much_quotes_lower() -> None:
     desk = Desk("r")
     maker = Maker("m", 0, BTC, Random(1))

@@ -26,8 +26,8 @@ MAKERS: Final = 4
 # Kinds of arrival, and what share of all commands each makes: most are quotes that move.
 BUY, SELL, FOLLOW, QUOTE, WAIT = range(5)
 _SHARES: Final = (0.075, 0.075, 0.03, 0.70, 0.12)
-# Commands of one arrival.
-_COMMANDS: Final = (1.0, 1.0, 1.0, 1.8, 1.0)
+# Commands of one arrival, on average: some decide on nothing, and makers on up to two.
+_COMMANDS: Final = (1.0, 1.0, 0.7, 1.65, 1.0)
 # How many of each kind (row) one of each kind (column) causes: who buys is followed by buyers, and
 # takers make makers quote anew.
 BRANCHING: Final = (
@@ -70,7 +70,8 @@ class Crowd:
         self._fair = FairPrice(prices, terms.start_ticks, terms.anchor_ticks)
         makers = self._names("maker", MAKERS)
         followers = self._names("momentum", max(1, clients // 10))
-        patient = self._names("patient", max(2, clients // 3))
+        # As many buyers as sellers: otherwise makers would end up with the difference.
+        patient = self._names("patient", 2 * max(1, clients // 6))
         noise = self._names("noise", max(1, clients - len(followers) - len(patient)))
         # Those whose orders rest.
         self.resting_ids = [*makers, *patient]

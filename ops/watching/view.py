@@ -187,13 +187,24 @@ def _headline(watcher: Watcher, signs: Signs) -> Text:
         style = BUY if percent > 0 else SELL if percent < 0 else ""
         # For the eye: two decimals of a percentage.
         line.append(f"  {percent / UNITS_PER_ONE:+.2f} %", style=style)
-    for name, key in (("high", "high"), ("low", "low"), ("volume", "volume")):
-        if ticker.get(key) is not None:
-            line.append(f"  {name} ", style=QUIET)
-            line.append(_grouped(ticker[key]))
+    for name, text in _day(watcher).items():
+        line.append(f"  {name} ", style=QUIET)
+        line.append(_grouped(text))
     if ticker:
         line.append("  24 h", style=QUIET)
     return line
+
+
+def _day(watcher: Watcher) -> dict[str, str]:
+    """Return what the day was like: as the ticker said, and as it became since."""
+    ticker = watcher.ticker
+    day = {name: ticker[name] for name in ("high", "low", "volume") if ticker.get(name)}
+    if "high" in day and "low" in day:
+        asked = ticker["timestamp"]
+        since = [t.price_ticks for t in watcher.feed.tape if t.timestamp > asked]
+        day["high"] = format_units(max([parse_units(day["high"]), *since]))
+        day["low"] = format_units(min([parse_units(day["low"]), *since]))
+    return day
 
 
 def _figures(watcher: Watcher) -> Text:

@@ -188,7 +188,7 @@ class TestReplay:
         path.write_text(
             "time,order_id,side,price,quantity\n"
             "0,first,buy,100,1\n"
-            "0.5,second,sell,101,1\n"
+            "2,second,sell,101,1\n"
             "3600,third,buy,99,1\n"
         )
         process = self.play(exchange, path)
@@ -197,7 +197,7 @@ class TestReplay:
             "two orders",
         )
         first, second = (datetime.fromisoformat(order["created_at"]) for order in orders[::-1])
-        assert second - first > timedelta(seconds=0.4)
+        assert second - first > timedelta(seconds=1)
         said = stop(process)
         assert "stopped at line 3" in said
         assert resting(exchange) == []

@@ -91,7 +91,7 @@ def test_a_maker_does_not_quote_through_a_quote_that_may_still_be_there() -> Non
 
 def test_the_market_looks_like_one() -> None:
     simulated = market(seed=3)
-    spreads, mids, kinds = [], {}, Counter()
+    spreads, mids, kinds, profiles = [], {}, Counter(), []
     for now, decision in simulated.run(300):
         kinds["cancel" if isinstance(decision, Cancel) else "order"] += 1
         if now < 10:
@@ -101,6 +101,9 @@ def test_the_market_looks_like_one() -> None:
         assert bids
         assert asks
         spreads.append((asks[0][0] - bids[0][0]) / BTC.step_ticks)
+        if int(now) not in mids:
+            for side in ("bids", "asks"):
+                profiles.append((side, [lots for _, lots in getattr(book, side).top(30)]))
         mids[int(now)] = mid_ticks(book)
     assert kinds.total() / 300 == pytest.approx(50, rel=0.2)
     assert kinds["cancel"] / kinds.total() == pytest.approx(0.4, abs=0.1)
@@ -115,11 +118,13 @@ def test_the_market_looks_like_one() -> None:
     quantities = sorted(trade.quantity_lots for trade in simulated.trades)
     assert len(quantities) > 1_500
     assert quantities[int(len(quantities) * 0.95)] > 6 * quantities[len(quantities) // 4]
-    # Thicker behind the touch, on both sides.
-    for side in (simulated.book.bids, simulated.book.asks):
-        levels = [quantity for _, quantity in side.top(30)]
-        assert len(levels) > 12
-        assert mean(levels[4:]) > 1.2 * mean(levels[:3])
+    # A hump behind the touch on both sides, as in what J.-P. Bouchaud, M. Mezard and M. Potters
+    # measured ("Statistical properties of stock order books", Quantitative Finance 2, 2002).
+    for side in ("bids", "asks"):
+        seen = [profile for which, profile in profiles if which == side]
+        assert median(map(len, seen)) > 12
+        near = mean(lots for profile in seen for lots in profile[:2])
+        assert mean(lots for profile in seen for lots in profile[4:15]) > 1.5 * near
 
 
 def test_takers_come_in_bursts_and_follow_each_other() -> None:
@@ -135,6 +140,18 @@ def test_takers_come_in_bursts_and_follow_each_other() -> None:
     # Of arrivals that know nothing of each other both would be 1 and a half.
     assert spread > 2.5
     assert mean(a == b for a, b in pairwise(sides)) > 0.53
+
+
+@pytest.mark.parametrize("clients", [1, 2, 39, 40, 100])
+def test_as_many_patient_clients_buy_as_sell(clients: int) -> None:
+    simulated = market(seed=5, clients=clients)
+    sides = defaultdict(set)
+    for _, decision in simulated.run(120):
+        if isinstance(decision, Submit) and "-patient-" in decision.client_id:
+            sides[decision.client_id].add(decision.side)
+    assert all(len(each) == 1 for each in sides.values())
+    counts = Counter(side for each in sides.values() for side in each)
+    assert counts["buy"] == counts["sell"] == max(1, clients // 6)
 
 
 def test_a_maker_that_holds_much_quotes_lower() -> None:

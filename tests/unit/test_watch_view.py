@@ -35,7 +35,7 @@ def watcher(levels: int = 30, trades: int = 40) -> Watcher:
     made.status = "live"
     made.ticker = {
         "last_price": "70000", "change_percent": "-0.51234567", "high": "70500.5", "low": "69000",
-        "volume": "1234.5678",
+        "volume": "1234.5678", "timestamp": "2026-01-01T10:00:00.000Z",
     }  # fmt: skip
     made.delays_ms.extend([5.0, 7.0, 9.0])
     made.sample(0.0)
@@ -135,6 +135,13 @@ def test_the_figures() -> None:
     assert "high 70,500.5  low 69,000  volume 1,234.5678  24 h" in head
     assert "30 updates/s" in figures
     assert "delay 7 ms  ping -" in figures
+
+
+def test_the_day_goes_on_between_two_looks_at_the_ticker() -> None:
+    seen = watcher()
+    row = trade(99, Random(2)) | {"price": "70501", "timestamp": "2026-01-01T10:00:01.000Z"}
+    seen.feed.take({"type": "trades", "data": row})
+    assert "high 70,501  low 69,000" in rendered(seen, 100, 24)[0]
 
 
 def test_bars_are_as_long_as_their_level_is_thick() -> None:

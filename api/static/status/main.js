@@ -127,8 +127,11 @@ function drawProof(reading) {
   const byName = reading.by("reconciliation_violations", "invariant");
   if (last === null || last === 0) {
     setAttribute(byId("proof"), "data-state", "unknown");
-    setText(byId("proof"), "Not checked since the start of what runs here");
-    drawFacts("proof-facts", [["Check now", "python -m ops verify"]]);
+    setText(byId("proof"), "Not checked yet");
+    drawFacts("proof-facts", [
+      ["Since", "the start of what runs here"],
+      ["Check now", "python -m ops verify"],
+    ]);
     return;
   }
   const broken = [...byName].filter(([, rows]) => rows > 0);

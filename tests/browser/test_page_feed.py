@@ -112,6 +112,31 @@ def test_a_gap_is_noticed_and_healed(open_page: Opener, exchange: Exchange) -> N
         assert shown(page) == book
 
 
+def test_what_was_missed_is_read_again(open_page: Opener, exchange: Exchange) -> None:
+    """Who is too slow gets a resync: then orders and candles are asked for anew."""
+    page = open_page()
+    page.is_live()
+    with exchange.client() as client:
+        submit(client, random_orders(random.Random(15), 100))
+        book = catch_up(page, client)
+        newest = client.get("/market/trades?limit=1").json["trades"][0]
+    sequence = str(int(book["sequence"]) + 5)
+    text = {name: value if isinstance(value, str) else str(value) for name, value in newest.items()}
+    trade = text | {"sequence": sequence, "trade_id": "made-up"}
+    page.page.locator("input[name=interval][value='1m']").check()
+    with (
+        page.page.expect_request(lambda request: "/orders?" in request.url),
+        page.page.expect_request(lambda request: "/market/candles?" in request.url),
+    ):
+        page.module(
+            "trade/main.js",
+            """exports.market.take({ type: "resync", channel: "trades:BTC-USD",
+                data: { sequence: given.sequence, trades: [given] } })""",
+            trade,
+        )
+    assert page.market("last.id") == "made-up"
+
+
 def test_a_page_that_is_behind_draws_once_a_frame(open_page: Opener, exchange: Exchange) -> None:
     """However many messages come at once, the document is written once."""
     page = open_page()

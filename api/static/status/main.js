@@ -2,7 +2,16 @@
 
 import { byId, element, setAttribute, setText } from "../shared/dom.js";
 import { onTheme, startTheme } from "../shared/theme.js";
-import { ago, CARDS, count, duration, rate, SERVER_FACTS, STAGES, STREAM_FACTS } from "./figures.js";
+import {
+  ago,
+  CARDS,
+  count,
+  duration,
+  rate,
+  SERVER_FACTS,
+  STAGES,
+  STREAM_FACTS,
+} from "./figures.js";
 import { Reading, Span } from "./prometheus.js";
 import { drawSpark } from "./spark.js";
 
@@ -50,7 +59,11 @@ function take(reading, health, ready) {
   while (readings.length > 2 && reading.at - readings[1].at >= WINDOW_MS) readings.shift();
   const words = { healthy: "good", degraded: "warn", unhealthy: "bad" };
   const state = ready.status === "ready" ? words[health.status] : "bad";
-  verdict(state, ready.status === "ready" ? `Trading, ${health.status}` : "Not trading", ready.missing);
+  verdict(
+    state,
+    ready.status === "ready" ? `Trading, ${health.status}` : "Not trading",
+    ready.missing,
+  );
   drawServers(reading, health);
   drawJobs(reading);
   drawProof(reading);
@@ -66,7 +79,10 @@ function take(reading, health, ready) {
   drawSparks();
   drawStages(span);
   drawInstruments(span);
-  drawFacts("stream", STREAM_FACTS.map(([title, value]) => [title, value(span)]));
+  drawFacts(
+    "stream",
+    STREAM_FACTS.map(([title, value]) => [title, value(span)]),
+  );
 }
 
 function verdict(state, text, missing) {
@@ -127,8 +143,11 @@ function drawProof(reading) {
   const byName = reading.by("reconciliation_violations", "invariant");
   if (last === null || last === 0) {
     setAttribute(byId("proof"), "data-state", "unknown");
-    setText(byId("proof"), "Not checked since the start of what runs here");
-    drawFacts("proof-facts", [["Check now", "python -m ops verify"]]);
+    setText(byId("proof"), "Not checked yet");
+    drawFacts("proof-facts", [
+      ["Since", "the start of what runs here"],
+      ["Check now", "python -m ops verify"],
+    ]);
     return;
   }
   const broken = [...byName].filter(([, rows]) => rows > 0);

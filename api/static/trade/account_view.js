@@ -26,52 +26,70 @@ export class AccountView {
     const orders = [...this.#account.orders.values()].sort((a, b) => (a.no < b.no ? 1 : -1));
     setText(byId("orders-count"), String(orders.length));
     byId("cancel-all").disabled = orders.length === 0;
-    this.#draw("orders", orders.slice(0, ROWS_MAX), (order) => order.id, (order, row) => {
-      row.dataset.side = order.side;
-      return [
-        clock(order.time),
-        order.side === "buy" ? "Buy" : "Sell",
-        this.#precision.priceText(order.price),
-        this.#precision.quantityText(order.quantity),
-        this.#precision.quantityText(order.filled),
-        this.#precision.valueText(order.price * (order.quantity - order.filled)),
-      ];
-    });
+    this.#draw(
+      "orders",
+      orders.slice(0, ROWS_MAX),
+      (order) => order.id,
+      (order, row) => {
+        row.dataset.side = order.side;
+        return [
+          clock(order.time),
+          order.side === "buy" ? "Buy" : "Sell",
+          this.#precision.priceText(order.price),
+          this.#precision.quantityText(order.quantity),
+          this.#precision.quantityText(order.filled),
+          this.#precision.valueText(order.price * (order.quantity - order.filled)),
+        ];
+      },
+    );
   }
 
   drawFills() {
     const { fills } = this.#account;
-    this.#draw("fills", fills.slice(0, ROWS_MAX), (fill) => fill.key, (fill, row) => {
-      row.dataset.side = fill.side;
-      return [
-        clock(fill.time),
-        fill.side === "buy" ? "Buy" : "Sell",
-        this.#precision.priceText(fill.price),
-        this.#precision.quantityText(fill.quantity),
-        this.#precision.valueText(fill.price * fill.quantity),
-        fill.role,
-      ];
-    });
+    this.#draw(
+      "fills",
+      fills.slice(0, ROWS_MAX),
+      (fill) => fill.key,
+      (fill, row) => {
+        row.dataset.side = fill.side;
+        return [
+          clock(fill.time),
+          fill.side === "buy" ? "Buy" : "Sell",
+          this.#precision.priceText(fill.price),
+          this.#precision.quantityText(fill.quantity),
+          this.#precision.valueText(fill.price * fill.quantity),
+          fill.role,
+        ];
+      },
+    );
   }
 
   drawPositions() {
     const { positions } = this.#account;
-    this.#draw("positions", positions, (position) => position.instrument, (position, row) => {
-      const [mark, unrealized] = this.#value(position);
-      const cells = [
-        position.instrument,
-        grouped(position.net, this.#precision.quantity),
-        position.net === 0n ? "–" : grouped(position.average, this.#precision.price),
-        mark === null ? "–" : grouped(mark, this.#precision.price),
-        unrealized === null ? "–" : signed(grouped(unrealized, 2, VALUE_SCALE)),
-        signed(grouped(position.realized, 2, VALUE_SCALE)),
-      ];
-      for (const [index, value] of [[4, unrealized], [5, position.realized]]) {
-        const way = value === null || value === 0n ? null : value > 0n ? "up" : "down";
-        setAttribute(row.children[index], "data-way", way);
-      }
-      return cells;
-    });
+    this.#draw(
+      "positions",
+      positions,
+      (position) => position.instrument,
+      (position, row) => {
+        const [mark, unrealized] = this.#value(position);
+        const cells = [
+          position.instrument,
+          grouped(position.net, this.#precision.quantity),
+          position.net === 0n ? "–" : grouped(position.average, this.#precision.price),
+          mark === null ? "–" : grouped(mark, this.#precision.price),
+          unrealized === null ? "–" : signed(grouped(unrealized, 2, VALUE_SCALE)),
+          signed(grouped(position.realized, 2, VALUE_SCALE)),
+        ];
+        for (const [index, value] of [
+          [4, unrealized],
+          [5, position.realized],
+        ]) {
+          const way = value === null || value === 0n ? null : value > 0n ? "up" : "down";
+          setAttribute(row.children[index], "data-way", way);
+        }
+        return cells;
+      },
+    );
   }
 
   /** Return mark price and unrealized profit: live where the book is known, else as last read. */
@@ -110,7 +128,16 @@ export class AccountView {
     if (name === "orders") {
       const label = `Cancel the order to ${item.side} ${this.#precision.quantityText(item.quantity)} at ${this.#precision.priceText(item.price)}`;
       cells.at(-1).append(
-        element("button", { type: "button", class: "small", "aria-label": label, onclick: (event) => this.#cancel(item, event.currentTarget) }, "Cancel"),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "small",
+            "aria-label": label,
+            onclick: (event) => this.#cancel(item, event.currentTarget),
+          },
+          "Cancel",
+        ),
       );
     }
     return element("tr", {}, ...cells);

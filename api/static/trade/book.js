@@ -32,7 +32,7 @@ export class Side {
     this.#quantities.clear();
     for (const { price, quantity } of levels) this.#quantities.set(parse(price), parse(quantity));
     this.#prices = [...this.#quantities.keys()].sort((a, b) =>
-      a === b ? 0 : (a < b) === (this.#sign > 0n) ? -1 : 1,
+      a === b ? 0 : a < b === this.#sign > 0n ? -1 : 1,
     );
   }
 

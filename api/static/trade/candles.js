@@ -76,7 +76,10 @@ export class Candles {
       ended = row?.time ?? null;
       row = { time: start, open: price, high: price, low: price, close: price, volume: 0n };
       this.rows.push(row);
-      if (this.rows.length > 2 * CANDLES_MAX) this.rows.splice(0, CANDLES_MAX);
+      if (this.rows.length > 2 * CANDLES_MAX) {
+        this.rows.splice(0, CANDLES_MAX);
+        this.onreset(); // what is drawn must not grow for ever, either
+      }
     }
     if (price > row.high) row.high = price;
     if (price < row.low) row.low = price;

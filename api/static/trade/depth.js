@@ -81,7 +81,15 @@ export class DepthChart {
     context.lineTo(Math.round(width / 2) + 0.5, foot);
     context.stroke();
     for (const [side, rows] of Object.entries(sides)) {
-      steps(context, rows, x, y, foot, side === "buy" ? 0 : width, this.#colours[side === "buy" ? "up" : "down"]);
+      steps(
+        context,
+        rows,
+        x,
+        y,
+        foot,
+        side === "buy" ? 0 : width,
+        this.#colours[side === "buy" ? "up" : "down"],
+      );
     }
 
     context.fillStyle = this.#colours.muted;

@@ -94,6 +94,10 @@ market.ontrades = () => {
   drawTicker();
 };
 market.onticker = drawTicker;
+market.onmissed = () => {
+  account.reload();
+  candles.reload(() => market.trades);
+};
 market.onorder = (order) => account.take(order);
 candles.onreset = () => {
   chart.reset();

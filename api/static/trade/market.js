@@ -12,13 +12,17 @@ const TICKER_MS = 5_000;
 // Before a snapshot that did not come is asked for again.
 const RESYNC_MS = 3_000;
 
-/** Events, as callbacks: `onbook`, `ontrade(trade)`, `ontrades` (all anew), `onticker`, `onorder`. */
+/**
+ * Events, as callbacks: `onbook`, `ontrade(trade)`, `ontrades` (all anew), `onticker`, `onorder`; and
+ * `onmissed`, when trades or orders were left out because the page did not keep up.
+ */
 export class Market {
   onbook = () => {};
   ontrade = () => {};
   ontrades = () => {};
   onticker = () => {};
   onorder = () => {};
+  onmissed = () => {};
 
   instrument = null;
   book = new Book();
@@ -75,8 +79,10 @@ export class Market {
     if (message.type === "orderbook") this.#takeDepth(message.data);
     else if (message.type === "trades") this.#takeTrade(message.data);
     else if (message.type === "orders") this.onorder(message.data);
-    else if (message.type === "resync" && kind === "trades") this.#replaceTrades(message.data.trades);
-    else if (message.type === "resync") message.data.orders.forEach((order) => this.onorder(order));
+    else if (message.type === "resync") {
+      if (kind === "trades") this.#addTrades(message.data.trades);
+      this.onmissed();
+    }
   }
 
   #takeDepth(data) {
@@ -107,13 +113,11 @@ export class Market {
     this.ontrade(trade);
   }
 
-  #replaceTrades(rows) {
+  /** Add the newest trades of a resync; between them and ours some may be missing. */
+  #addTrades(rows) {
     const known = this.last === null ? -1 : this.last.sequence;
     const trades = rows.map(readTrade).reverse();
-    // Nothing was missed if what came is newer and we know where it begins.
-    const fresh = trades.filter((trade) => trade.sequence > known);
-    if (fresh.length === 0) return;
-    this.trades.push(...fresh);
+    this.trades.push(...trades.filter((trade) => trade.sequence > known));
     this.ontrades();
     this.#readTicker();
   }

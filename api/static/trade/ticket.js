@@ -1,11 +1,12 @@
 // The order ticket: what is to be bought or sold, what that would do now, and what came of it.
 
-import { Refusal } from "../shared/api.js";
 import { byId, setAttribute, setText } from "../shared/dom.js";
 import { divide, parse, shortest } from "../shared/exact.js";
 import { submit } from "./orders.js";
+import { fault, outcome, refusal } from "./words.js";
 
-const WHOLE_DIGITS_MAX = 12;
+// What can be typed in, and what it is a multiple of.
+const FIELDS = { price: "tick", quantity: "lot" };
 
 export class Ticket {
   #form;
@@ -31,7 +32,9 @@ export class Ticket {
       this.#clear();
       this.draw();
     });
-    form.addEventListener("click", (event) => this.#help(event.target.closest("button[data-help]")));
+    form.addEventListener("click", (event) =>
+      this.#help(event.target.closest("button[data-help]")),
+    );
     for (const name of ["price", "quantity"]) {
       form.elements[name].addEventListener("keydown", (event) => {
         const way = { ArrowUp: 1n, ArrowDown: -1n }[event.key];
@@ -68,7 +71,8 @@ export class Ticket {
     const limit = type.value === "limit";
     setAttribute(this.#form, "data-side", side.value);
     price.disabled = !limit;
-    for (const button of this.#form.querySelectorAll("#price-field button")) button.disabled = !limit;
+    for (const button of this.#form.querySelectorAll("#price-field button"))
+      button.disabled = !limit;
     if (!limit) price.value = "";
     else if (!this.#touched && price.value === "") this.#fillIn(side.value);
     const verb = side.value === "buy" ? "Buy" : "Sell";
@@ -77,7 +81,8 @@ export class Ticket {
     const [wanted, worst] = [parse(quantity.value), limit ? parse(price.value) : null];
     const known = book.sequence !== null && wanted !== null && wanted > 0n;
     if (!known || (limit && (worst === null || worst <= 0n))) {
-      for (const name of ["takes", "average", "rests", "value"]) setText(byId(`order-${name}`), "–");
+      for (const name of ["takes", "average", "rests", "value"])
+        setText(byId(`order-${name}`), "–");
       return;
     }
     const other = side.value === "buy" ? book.asks : book.bids;
@@ -85,9 +90,7 @@ export class Ticket {
     const rest = wanted - taken.quantity;
     const [takes, average, rests, value] = [
       this.#precision.quantityText(taken.quantity),
-      taken.quantity === 0n
-        ? "–"
-        : this.#precision.priceText(divide(taken.value, taken.quantity)),
+      taken.quantity === 0n ? "–" : this.#precision.priceText(divide(taken.value, taken.quantity)),
       limit || rest === 0n
         ? this.#precision.quantityText(rest)
         : `${this.#precision.quantityText(rest)} not filled`,
@@ -121,7 +124,10 @@ export class Ticket {
         set("price", book.bids.best);
         break;
       case "middle":
-        set("price", book.middleTwice === null ? null : this.#toTick(book.middleTwice / 2n, "tick"));
+        set(
+          "price",
+          book.middleTwice === null ? null : this.#toTick(book.middleTwice / 2n, "tick"),
+        );
         break;
       case "ask":
         set("price", book.asks.best);
@@ -164,7 +170,7 @@ export class Ticket {
     const input = this.#form.elements[name];
     if (input.disabled) return;
     const decimals = name === "price" ? this.#precision.price : this.#precision.quantity;
-    const least = this.#unit(name === "price" ? "tick" : "lot");
+    const least = this.#unit(FIELDS[name]);
     const shown = 10n ** BigInt(8 - decimals);
     const step = shown > least ? shown : least;
     const moved = (parse(input.value) ?? 0n) + steps * step;
@@ -172,6 +178,11 @@ export class Ticket {
     if (name === "price") this.#touched = true;
     this.#clear();
     this.draw();
+  }
+
+  #fault(name) {
+    const kind = FIELDS[name];
+    return fault(name, this.#form.elements[name].value.trim(), this.#unit(kind), kind);
   }
 
   #unit(kind) {
@@ -184,30 +195,13 @@ export class Ticket {
     return rounded > 0n ? rounded : unit;
   }
 
-  /** Return what is wrong with a field, null when nothing is. The server checks it all again. */
-  #fault(name, kind, text) {
-    const field = name[0].toUpperCase() + name.slice(1);
-    if (text === "") return `${field} is missing.`;
-    const units = parse(text);
-    if (units === null) {
-      return /^\d+\.\d{9,}$/.test(text)
-        ? `${field} has more than 8 decimals.`
-        : `${field} must be digits with a point for decimals, such as 70150.5.`;
-    }
-    if (units <= 0n) return `${field} must be greater than zero.`;
-    if (text.split(".")[0].length > WHOLE_DIGITS_MAX) return `${field} is too large.`;
-    const unit = this.#unit(kind);
-    if (units % unit) return `${field} must be a multiple of ${shortest(unit)}, the ${kind}.`;
-    return null;
-  }
-
   async #submit() {
     if (this.#busy || this.#instrument === null) return;
     const { side, type, price, quantity } = this.#form.elements;
     const limit = type.value === "limit";
     const faults = {
-      ...(limit ? { price: this.#fault("price", "tick", price.value.trim()) } : {}),
-      quantity: this.#fault("quantity", "lot", quantity.value.trim()),
+      ...(limit ? { price: this.#fault("price") } : {}),
+      quantity: this.#fault("quantity"),
     };
     const wrong = Object.keys(faults).filter((name) => faults[name] !== null);
     if (wrong.length > 0) {
@@ -230,50 +224,19 @@ export class Ticket {
       const answer = await submit(order, () =>
         this.#say("No answer yet. Asking again, which is safe: the order has one effect."),
       );
-      this.#report(answer, performance.now() - sent);
+      this.#account.takeAnswer(answer);
+      const { text, refused } = outcome(answer.order, performance.now() - sent, this.#precision);
+      if (refused) this.#refuse(text);
+      else this.#say(text);
     } catch (error) {
-      this.#explain(error);
+      const { text, fields } = refusal(error);
+      this.#refuse(
+        text,
+        fields.filter((name) => name in FIELDS),
+      );
     }
     this.#busy = false;
     this.draw();
-  }
-
-  #report(answer, tookMs) {
-    this.#account.takeAnswer(answer);
-    const { order } = answer;
-    const filled = parse(order.filled_quantity);
-    const quantity = this.#precision.quantityText(filled);
-    const done = order.side === "buy" ? "Bought" : "Sold";
-    const durable = `Durable after ${Math.max(1, Math.round(tookMs))} ms.`;
-    const rest = this.#precision.quantityText(parse(order.remaining_quantity));
-    if (order.status === "rejected") {
-      this.#refuse("Rejected: nobody is on the other side of the book, so nothing was traded.");
-      return;
-    }
-    const average =
-      filled === 0n ? "" : `${done} ${quantity} at ${this.#precision.priceText(parse(order.average_price))}. `;
-    const resting = order.status === "open" || order.status === "partially_filled";
-    const after = resting
-      ? `${rest} rests at ${this.#precision.priceText(parse(order.price))}. `
-      : order.status === "cancelled"
-        ? `${rest} was not filled: the book holds no more. `
-        : "";
-    this.#say(`${average}${after}${durable}`);
-  }
-
-  #explain(error) {
-    if (!(error instanceof Refusal)) {
-      this.#refuse(
-        "The exchange does not answer, so it is not known what became of the order: " +
-          "look at your open orders and fills before you send it again.",
-      );
-      return;
-    }
-    const fields = error.errors.map(({ param }) => param).filter((name) => this.#form.elements[name]);
-    const message = error.errors.length
-      ? error.errors.map(({ param, msg }) => `${param} ${msg}`).join("; ")
-      : error.message;
-    this.#refuse(`Refused: ${message}.`.replace(/\.\.$/, "."), fields);
   }
 
   #clear() {

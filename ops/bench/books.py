@@ -4,11 +4,11 @@
     python -m ops.bench.books [--orders N] [--seconds S] [--rounds N]
 
 All get the commands of the benchmark `engine`: half orders that rest, two fifths cancels, a tenth
-orders that trade, on a deep book. What a library takes as its input is made before the time is
-taken, and integers where it takes them. What each trades must be what the engine trades: the same
-makers, prices and quantities in the same order. Then all run in turn, in several rounds, and their
-processor time is taken. (fastlob 0.0.24 is left out: it cancels orders that were filled, and then
-fails.)
+orders that trade, on a deep book. What each trades must be what the engine trades: the same makers,
+prices and quantities in the same order. Then all run in turn, in several rounds, and processor time
+is taken: from the plain fields of an order, so with the object that a book wants to be given; and
+from such objects, made before. Prices and quantities are integers, which all of them take.
+(fastlob 0.0.24 is left out: it cancels orders that were filled, and then fails.)
 """
 
 import argparse
@@ -18,9 +18,11 @@ import logging
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +46,10 @@ class Contestant:
 
     package = ""
 
+    def __init__(self, *, prepared: bool) -> None:
+        # Whether what a book wants to be given is made before the time is taken.
+        self.prepared = prepared
+
     def steps(self, commands: Iterable[Command]) -> list[Step]:
         """Return what applies each command, in order; called once."""
         return [self.step(command) for command in commands]
@@ -61,12 +67,17 @@ class Ours(Contestant):
 
     package = "trade-engine"
 
-    def __init__(self) -> None:
+    def __init__(self, *, prepared: bool) -> None:
+        super().__init__(prepared=prepared)
         self._engine = MatchingEngine()
 
     def step(self, command: Command) -> Step:
         apply = self._engine.apply
-        return lambda: apply(command)
+        if self.prepared:
+            return lambda: apply(command)
+        kind: Any = type(command)
+        fields = tuple(command)
+        return lambda: apply(kind(*fields))
 
     def fills(self, said: Any) -> Fills:
         return [
@@ -81,32 +92,39 @@ class Akhil4n(Contestant):
 
     package = "akhil4n-orderbook"
 
-    def __init__(self) -> None:
+    def __init__(self, *, prepared: bool) -> None:
+        super().__init__(prepared=prepared)
         self._module = import_module("orderbook")
         self._book = self._module.OrderBook()
         self._orders: dict[str, Any] = {}
         self._names: dict[str, str] = {}
 
     def step(self, command: Command) -> Step:
-        book = self._book
+        book, orders, name = self._book, self._orders, command.order_id
         if isinstance(command, CancelOrder):
-            number = self._orders[command.order_id].order_id
-            return lambda: book.cancel_order(number) and ()
+            return lambda: book.cancel_order(orders[name].order_id) and ()
+        make = self._module.Order
         side = self._module.OrderSide
-        order = self._module.Order(
+        fields = (
             side.BID if command.side == "buy" else side.ASK,
             command.price_ticks,
             command.quantity_lots,
         )
-        self._orders[command.order_id] = order
-        self._names[order.order_id] = command.order_id
+        prepared = self._named(name, make(*fields)) if self.prepared else None
 
         def add() -> Any:
+            order = prepared or self._named(name, make(*fields))
             book.add_limit_order(order)
             trades, book.trade_log = book.trade_log, []
             return trades
 
         return add
+
+    def _named(self, name: str, order: Any) -> Any:
+        """Remember who is who: this book gives orders numbers of its own."""
+        self._orders[name] = order
+        self._names[order.order_id] = name
+        return order
 
     def fills(self, said: Any) -> Fills:
         return [
@@ -120,7 +138,8 @@ class PyOrderBook(Contestant):
 
     package = "pyorderbook"
 
-    def __init__(self) -> None:
+    def __init__(self, *, prepared: bool) -> None:
+        super().__init__(prepared=prepared)
         self._module = import_module("pyorderbook")
         self._book = self._module.Book()
         self._orders: dict[str, Any] = {}
@@ -128,22 +147,26 @@ class PyOrderBook(Contestant):
         logging.getLogger("pyorderbook.book").disabled = True
 
     def step(self, command: Command) -> Step:
-        book = self._book
+        book, orders, name = self._book, self._orders, command.order_id
         if isinstance(command, CancelOrder):
-            order = self._orders[command.order_id]
 
             def cancel() -> None:
                 try:
-                    book.cancel(order)
+                    book.cancel(orders[name])
                 except KeyError:
                     return  # filled meanwhile
 
             return cancel
         make = self._module.bid if command.side == "buy" else self._module.ask
-        order = make("BTC-USD", command.price_ticks, command.quantity_lots)
-        self._orders[command.order_id] = order
-        self._names[order.id] = command.order_id
-        return lambda: book.match(order)
+        fields = ("BTC-USD", command.price_ticks, command.quantity_lots)
+        prepared = self._named(name, make(*fields)) if self.prepared else None
+        return lambda: book.match(prepared or self._named(name, make(*fields)))
+
+    def _named(self, name: str, order: Any) -> Any:
+        """Remember who is who: this book gives orders ids of its own."""
+        self._orders[name] = order
+        self._names[order.id] = name
+        return order
 
     def fills(self, said: Any) -> Fills:
         return [
@@ -153,11 +176,12 @@ class PyOrderBook(Contestant):
 
 
 class LightMatchingEngine(Contestant):
-    """Dictionaries of price levels, whose best one is looked for among all."""
+    """Dictionaries of price levels, whose best is looked for among all. It takes plain fields."""
 
     package = "lightmatchingengine"
 
-    def __init__(self) -> None:
+    def __init__(self, *, prepared: bool) -> None:
+        super().__init__(prepared=prepared)
         module: Any = import_module("lightmatchingengine.lightmatchingengine")
         self._engine = module.LightMatchingEngine()
         self._numbers: dict[str, int] = {}
@@ -199,17 +223,16 @@ def traded(
     kind: type[Contestant], book: Sequence[Command], commands: Sequence[Command]
 ) -> list[Fills]:
     """Return what each of these commands traded."""
-    contestant = kind()
+    contestant = kind(prepared=False)
     for step in contestant.steps(book):
         step()
     return [contestant.fills(step()) for step in contestant.steps(commands)]
 
 
 def rate(
-    kind: type[Contestant], book: Sequence[Command], commands: Sequence[Command], seconds: float
+    contestant: Contestant, book: Sequence[Command], commands: Sequence[Command], seconds: float
 ) -> float:
     """Return commands a second, of all of them or of so many as there is time for."""
-    contestant = kind()
     for step in contestant.steps(book):
         step()
     steps = contestant.steps(commands)
@@ -248,10 +271,11 @@ def main(arguments: Sequence[str]) -> int:
             said = f"{kind.package}, command {at}: {fills[at]}, not {truth[at]}"
             print(said, file=sys.stderr)
             return 1
-    rates: dict[str, list[float]] = {kind.package: [] for kind in kinds}
+    rates: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for _ in range(args.rounds):
-        for kind in kinds:
-            rates[kind.package].append(rate(kind, book, commands, args.seconds))
+        for kind, prepared in product(kinds, (False, True)):
+            found = rate(kind(prepared=prepared), book, commands, args.seconds)
+            rates[kind.package, prepared].append(found)
     report(
         rates,
         f"on {args.orders:,} resting orders; {len(checked):,} commands and "
@@ -270,19 +294,24 @@ def is_installed(kind: type[Contestant]) -> bool:
     return True
 
 
-def report(rates: dict[str, list[float]], title: str) -> None:
-    """Print the medians."""
-    ours = statistics.median(rates[Ours.package])
+def report(rates: dict[tuple[str, bool], list[float]], title: str) -> None:
+    """Print the medians, with the lowest and the highest."""
+    medians = {key: statistics.median(found) for key, found in rates.items()}
     table = Table(title=title)
-    for heading in ("book", "version", "commands/s", "lowest", "highest", "the engine is"):
-        table.add_column(heading, justify="left" if heading in ("book", "version") else "right")
-    for package, found in rates.items():
-        rate = statistics.median(found)
-        table.add_row(
-            package, version(package), f"{rate:,.0f}", f"{min(found):,.0f}", f"{max(found):,.0f}",
-            "" if package == Ours.package else f"{ours / rate:,.1f} times as fast",
-        )  # fmt: skip
-    Console(width=110).print(table)
+    table.add_column("book")
+    for heading in ("commands/s from plain fields", "engine", "from its own objects", "engine"):
+        table.add_column(heading, justify="right")
+    for package in dict.fromkeys(package for package, _ in rates):
+        cells = []
+        for prepared in (False, True):
+            found = rates[package, prepared]
+            cells.append(
+                f"{medians[package, prepared]:,.0f} ({min(found):,.0f} to {max(found):,.0f})"
+            )
+            ratio = medians[Ours.package, prepared] / medians[package, prepared]
+            cells.append("" if package == Ours.package else f"x {ratio:.1f}")
+        table.add_row(f"{package} {version(package)}", *cells)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

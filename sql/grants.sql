@@ -29,6 +29,7 @@ BEGIN
                 'register_jobs_v1', 'hint_due_v1', 'claim_run_v1', 'renew_run_v1', 'finish_run_v1',
                 'unsettled_days_v1', 'list_statement_days_v1', 'statements_v1',
                 'check_invariant', 'compare_depth_v1', 'read_state_v1',
+                'recent_clients_v1', 'recent_fees_v1',
                 'take_snapshot_v1', 'thin_snapshots_v1']),
             ('exchange_jobs', ARRAY[
                 'begin_mirror_v1', 'store_mirror_offset_v1', 'end_mirror_v1', 'mirror_lags_v1',

@@ -300,6 +300,12 @@ SELECT * FROM exchange.compare_depth_v1(
 -- :name read_state
 SELECT * FROM exchange.read_state_v1(%(instrument_id)s);
 
+-- :name recent_clients
+SELECT * FROM exchange.recent_clients_v1(%(from)s);
+
+-- :name recent_fees
+SELECT * FROM exchange.recent_fees_v1(%(from)s);
+
 -- :name list_dead_letters
 SELECT * FROM exchange.list_dead_letters_v1(%(limit)s);
 

@@ -5574,6 +5574,64 @@ $$;
 ALTER FUNCTION exchange.read_state_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
+-- Name: recent_clients_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) RETURNS TABLE(ordering_clients bigint, trading_clients bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT (
+        SELECT count(DISTINCT o.client_no)
+        FROM (SELECT i.instrument_id, last_order_at(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN orders o ON o.instrument_id = b.instrument_id AND o.order_no > b.after
+    ), (
+        SELECT count(DISTINCT side.client_no)
+        FROM (SELECT i.instrument_id, last_sequence_at_v1(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN trades t ON t.instrument_id = b.instrument_id AND t.sequence > b.after
+        CROSS JOIN LATERAL (VALUES (t.maker_client_no), (t.taker_client_no)) AS side(client_no)
+    )
+$$;
+
+
+ALTER FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: recent_fees_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) RETURNS TABLE(segment text, role text, asset text, fees numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    WITH earned AS (
+        SELECT b.asset_id, l.role, l.segment_id, sum(l.fee) AS fees
+        FROM (SELECT i.instrument_id, i.quote_asset_id AS asset_id,
+                     last_sequence_at_v1(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN trades t ON t.instrument_id = b.instrument_id AND t.sequence > b.after
+        CROSS JOIN LATERAL (VALUES
+            ('maker', t.maker_segment_id, t.maker_fee), ('taker', t.taker_segment_id, t.taker_fee)
+        ) AS l(role, segment_id, fee)
+        GROUP BY 1, 2, 3
+    )
+    SELECT g.segment, r.role, a.asset, coalesce(trim_scale(e.fees), 0)
+    FROM client_segments g
+    CROSS JOIN (VALUES ('maker'), ('taker')) AS r(role)
+    CROSS JOIN (SELECT DISTINCT quote_asset_id AS asset_id FROM instruments) q
+    JOIN assets a USING (asset_id)
+    LEFT JOIN earned e ON (e.segment_id, e.role, e.asset_id) = (g.segment_id, r.role, q.asset_id)
+    ORDER BY g.segment_id, r.role, a.asset
+$$;
+
+
+ALTER FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) OWNER TO exchange_owner;
+
+--
 -- Name: redrive_dead_letter_v1(text, text, text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -9203,6 +9261,22 @@ GRANT ALL ON FUNCTION exchange.read_mirror_orders_v1(p_instrument_id integer, p_
 
 REVOKE ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION recent_clients_v1(p_from timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION recent_fees_v1(p_from timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) TO exchange_jobs;
 
 
 --

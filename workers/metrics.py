@@ -172,6 +172,16 @@ class Metrics:
             mode="mostrecent",
         )()  # fmt: skip
 
+        # The business, as the job `figures` last read it in the ledger.
+        self.active_clients = self._gauge(
+            "active_clients", "Clients that sent an order (ordering) or traded in the last hour",
+            "activity", mode="mostrecent",
+        )  # fmt: skip
+        self.fee_revenue = self._gauge(
+            "fee_revenue", "Fees of the last hour, less rebates, in the asset",
+            "segment", "role", "asset", mode="mostrecent",
+        )  # fmt: skip
+
     def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
         return _children(Counter(name, text, labels, registry=self.registry))
 

@@ -1,4 +1,4 @@
-"""A restored database says so: timelines; and a take-over goes past every epoch that was seen."""
+"""A restored database says so: timelines. Take-overs go past every epoch that was seen. Figures."""
 
 from alembic import op
 
@@ -15,6 +15,8 @@ SCRIPTS = (
     "functions/current_timeline_v1.sql",
     "functions/begin_timeline_v1.sql",
     "functions/list_timelines_v1.sql",
+    "functions/recent_clients_v1.sql",
+    "functions/recent_fees_v1.sql",
 )
 
 

@@ -212,7 +212,7 @@ def test_kafka_and_its_mirror(env: Env) -> None:
 def test_a_mirror_that_does_not_run(env: Env) -> None:
     with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("UPDATE exchange.shard SET owner = NULL")
-        make_history(env["DATABASE_URL"], seed=5, commands=20)
+        make_history(env["DATABASE_URL"], seed=5, commands=200)
     with mock_cluster() as brokers:
         warnings = found(env | {"KAFKA_BROKERS": brokers}, "warning")
     assert "events behind" in warnings["BTC-USD mirror"].found

@@ -27,9 +27,9 @@ BUFFER_BYTES_LOW = 64 * 1024
 # Between looks at what is left to read: transports do not tell when it is little.
 POLL_S = 0.05
 # Connections written to without a pause.
-ROUND_PIECE = 32
+ROUND_PIECE = 64
 # Between two rounds of a channel's frames, at most.
-ROUND_PAUSE_S_MAX = 0.1
+ROUND_PAUSE_S_MAX = 0.04
 # How long a client may take to say good-bye.
 CLOSE_S_MAX = 5.0
 

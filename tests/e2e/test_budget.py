@@ -130,7 +130,8 @@ def test_a_batch_of_100_orders(hops: Hops) -> None:
     # One append, one read, one commit, one publication, however many orders.
     assert asked["web-redis"]["append.lua"] == 1
     assert asked["matcher-redis"]["publish.lua"] == 1
-    assert asked["matcher-redis"]["XREADGROUP"] <= 2  # one of them waits for what comes next
+    # A read that waited in vain is one more: how many depends on the time that all of this took.
+    assert 1 <= asked["matcher-redis"]["XREADGROUP"] <= 10
     assert asked["matcher-postgres"]["commit_batch"] == 1
     assert asked["matcher-postgres"]["ensure_clients"] == 0
     assert asked["matcher-postgres"]["find_first_orders"] == 0
@@ -158,7 +159,7 @@ def test_single_orders(hops: Hops) -> None:
     asked = {name: hop.asked for name, hop in spent.items()}
     assert asked["web-redis"]["append.lua"] == SINGLES
     assert asked["matcher-redis"]["publish.lua"] == SINGLES
-    assert asked["matcher-redis"]["XREADGROUP"] <= SINGLES + 1
+    assert SINGLES <= asked["matcher-redis"]["XREADGROUP"] <= 2 * SINGLES
     assert asked["matcher-postgres"]["commit_batch"] == SINGLES
     assert asked["matcher-postgres"]["find_first_orders"] == 0
     assert asked["web-postgres"]["get_orders"] == 0

@@ -101,8 +101,8 @@ BEGIN
     SELECT i.base_asset_id, i.quote_asset_id,
            EXISTS (SELECT FROM fees WHERE instrument_id = p_instrument_id)
            OR EXISTS (SELECT FROM client_segments WHERE segment_id <> 1),
-           (SELECT max(last_sequence) FROM partition_ranges
-            WHERE instrument_id = p_instrument_id),
+           (SELECT last_sequence FROM partition_ranges WHERE instrument_id = p_instrument_id
+            ORDER BY first_sequence DESC LIMIT 1),
            (SELECT count(DISTINCT s)
             FROM unnest(orders_sequence || trades_sequence || cancels_sequence) AS s
             WHERE s > v_from_sequence AND s <= p_sequence)

@@ -55,8 +55,9 @@ for _ = 1, replies do
     redis.call(publish, ARGV[at], ARGV[at + 1])
     at = at + 2
 end
-for i = at, at + acks - 1 do
-    redis.call('XACK', KEYS[1], ARGV[8], ARGV[i])
+-- Many at a time, but no more than Lua's stack takes.
+for i = at, at + acks - 1, 1000 do
+    redis.call('XACK', KEYS[1], ARGV[8], unpack(ARGV, i, math.min(i + 999, at + acks - 1)))
 end
 redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[9])
 return current and 1 or 0

@@ -227,7 +227,9 @@ class Loop:
         return found
 
     def _apply_request(self, batch: Batch, request: Request, found: dict[Name, FirstOrder]) -> None:
-        command = request.command._replace(time_us=batch.time_us)
+        command = request.command
+        if command.time_us != batch.time_us:
+            command = command._replace(time_us=batch.time_us)
         if isinstance(command, SubmitOrder):
             names = [order_name(command.order_id)]
             if command.idempotency_key:

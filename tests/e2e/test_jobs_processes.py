@@ -231,7 +231,7 @@ def test_run_now_and_wait(
     )  # fmt: skip
     assert wrong.returncode == 1
     assert wrong.stderr.startswith(
-        "Error: there is no job tidying; there are: partitions, reconciliation, settlement, "
+        "Error: there is no job tidying; there are: figures, partitions, reconciliation, "
     )
     assert wrong.stderr.count("\n") == 1
 

@@ -18,7 +18,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 Opener = Callable[..., BrowserPage]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: playwright runs an event loop as long as it lives, and no other may run then.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["sync_api.Browser"]:
     """A headless Chromium."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)

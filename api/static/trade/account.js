@@ -29,6 +29,8 @@ export class Account {
   positions = [];
 
   #instrument = null;
+  // Whether this client is known to have ordered anything, anywhere.
+  #ordered = false;
   // Side and filled quantity by order_id, of every order of ours that we have seen.
   #known = new Map();
   #filled = new Map();
@@ -48,6 +50,7 @@ export class Account {
     this.orders.clear();
     this.fills = [];
     this.positions = [];
+    this.#ordered = false;
     for (const known of [this.#known, this.#filled, this.#keys, this.#lookups]) known.clear();
     this.onorders();
     this.onfills();
@@ -78,7 +81,9 @@ export class Account {
 
   /** Take in an order of ours as it stands now, or as it stood a moment ago. */
   take(data) {
-    if (data.client_id !== this.clientId || data.instrument !== this.#instrument) return;
+    if (data.client_id !== this.clientId) return;
+    this.#ordered = true;
+    if (data.instrument !== this.#instrument) return;
     const id = data.order_id;
     const filled = parse(data.filled_quantity);
     const known = this.#known.get(id);
@@ -177,6 +182,12 @@ export class Account {
   async #readPositions() {
     const clientId = this.clientId;
     try {
+      // Who has never ordered is nobody's client, and asking for him would be an error.
+      if (!this.#ordered) {
+        const { orders } = await ask(withQuery("/orders", { client_id: clientId, limit: 1 }));
+        if (clientId !== this.clientId || orders.length === 0) return;
+        this.#ordered = true;
+      }
       const answer = await ask(`/market/positions/${encodeURIComponent(clientId)}`);
       if (clientId !== this.clientId) return;
       this.positions = answer.positions.map(readPosition);

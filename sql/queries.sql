@@ -31,7 +31,7 @@ SELECT * FROM exchange.list_shards_v1();
 SELECT * FROM exchange.list_matchers_v1();
 
 -- :name load_orders
-SELECT * FROM exchange.load_orders_v1(
+SELECT * FROM exchange.load_orders_v2(
     %(instrument_id)s, %(status)s, %(after)s, %(order_nos)s);
 
 -- :name changed_orders
@@ -105,11 +105,11 @@ SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
 SELECT * FROM exchange.read_changed_orders_v1(%(instrument_id)s, %(after)s, %(limit)s);
 
 -- :name take_snapshot
-SELECT * FROM exchange.take_snapshot_v1(%(instrument_id)s);
+SELECT * FROM exchange.take_snapshot_v2(%(instrument_id)s);
 
 -- :name take_snapshot_of
 SELECT t.* FROM exchange.list_instruments() i
-CROSS JOIN LATERAL exchange.take_snapshot_v1(i.instrument_id) t
+CROSS JOIN LATERAL exchange.take_snapshot_v2(i.instrument_id, '1 minute') t
 WHERE i.instrument = %(instrument)s;
 
 -- :name thin_snapshots_of

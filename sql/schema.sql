@@ -4393,6 +4393,28 @@ $$;
 ALTER FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: give_way_v1(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    IF v_now - p_since < interval '3 ms' OR v_now > p_until THEN
+        RETURN p_since;
+    END IF;
+    PERFORM pg_sleep_for(least(v_now - p_since, interval '20 ms'));
+    RETURN clock_timestamp();
+END
+$$;
+
+
+ALTER FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) OWNER TO exchange_owner;
+
+--
 -- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4921,6 +4943,58 @@ $$;
 ALTER FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) OWNER TO exchange_owner;
 
 --
+-- Name: load_orders_v2(integer, exchange.order_status, bigint, bigint[], integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[] DEFAULT NULL::bigint[], p_limit integer DEFAULT 50000) RETURNS TABLE(orders integer, last_order_no bigint, numbers bytea, texts text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT count(*)::integer, max(o.order_no),
+           string_agg(int8send(o.order_no), '') || string_agg(int8send(o.client_no), '')
+               || string_agg(timestamptz_send(o.created_at), '')
+               || CASE WHEN p_status = 'open' THEN ''
+                       ELSE string_agg(timestamptz_send(o.updated_at), '') END,
+           concat_ws(
+               E'\n',
+               string_agg(o.order_id, ','),
+               string_agg(c.client_id, ','),
+               string_agg(CASE o.side WHEN 'buy' THEN 'b' ELSE 's' END, ''),
+               string_agg(trunc(o.price * 100000000)::text, ','),
+               string_agg(trunc(o.quantity * 100000000)::text, ','),
+               string_agg(coalesce(o.idempotency_key, ''), ','),
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_quantity * 100000000)::text, ',') END,
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_value * 10000000000000000)::text, ',') END)
+    FROM (
+        (SELECT r.* FROM orders r
+         WHERE p_order_nos IS NULL
+           AND r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
+         ORDER BY r.order_no LIMIT p_limit)
+        UNION ALL
+        SELECT r.* FROM unnest(p_order_nos) AS wanted(order_no)
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders r
+            WHERE r.instrument_id = p_instrument_id AND r.order_no = wanted.order_no
+              AND r.status = p_status
+            OFFSET 0  -- one by one: any other join would read all that rests
+        ) r
+    ) o
+    JOIN clients c USING (client_no)
+    HAVING count(*) > 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: load_snapshot_part_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5173,6 +5247,59 @@ $$;
 
 
 ALTER FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: open_book_v1(integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) RETURNS TABLE(sequence bigint, stream_id text, order_no bigint, trade_no bigint, levels refcursor, pages refcursor)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashagg TO 'off'
+    SET enable_sort TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT s.sequence, s.last_stream_id, s.order_no, s.trade_no
+    INTO sequence, stream_id, order_no, trade_no
+    FROM shard s WHERE s.instrument_id = p_instrument_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    OPEN levels NO SCROLL FOR
+        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
+         FROM orders o
+         WHERE o.instrument_id = p_instrument_id AND o.side = 'buy'
+           AND o.status IN ('open', 'partially_filled')
+         GROUP BY o.side, o.price ORDER BY o.price DESC)
+        UNION ALL
+        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
+         FROM orders o
+         WHERE o.instrument_id = p_instrument_id AND o.side = 'sell'
+           AND o.status IN ('open', 'partially_filled')
+         GROUP BY o.side, o.price ORDER BY o.price);
+    OPEN pages NO SCROLL FOR
+        WITH RECURSIVE page AS (
+            SELECT s.status, p.*
+            FROM unnest(ARRAY['open', 'partially_filled']::order_status[]) AS s(status)
+            CROSS JOIN LATERAL load_orders_v2(p_instrument_id, s.status, 0, NULL, p_page) p
+            UNION ALL
+            SELECT l.status, p.*
+            FROM page l
+            CROSS JOIN LATERAL load_orders_v2(
+                p_instrument_id, l.status, l.last_order_no, NULL, p_page) p
+        )
+        SELECT status, orders, numbers, texts FROM page;
+    RETURN NEXT;
+END
+$$;
+
+
+ALTER FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) OWNER TO exchange_owner;
 
 --
 -- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -6571,6 +6698,108 @@ $$;
 
 
 ALTER FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: take_snapshot_v2(integer, interval, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval DEFAULT '00:00:02'::interval, p_page integer DEFAULT 2000) RETURNS TABLE(snapshot_id bigint, sequence bigint, orders bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_until timestamptz := clock_timestamp() + p_gently;
+    v_rested timestamptz := clock_timestamp();
+    v_alone boolean := pg_try_advisory_xact_lock(hashtext('engine_snapshots'), p_instrument_id);
+    v_sequence bigint;
+    v_orders bigint;
+    v_has_depth boolean;
+    v_engine_due boolean;
+    v_book record;
+    v_levels refcursor;
+    v_pages refcursor;
+    v_level record;
+    v_page record;
+    v_part integer := 0;
+    v_bid_prices numeric[] := '{}';
+    v_bid_quantities numeric[] := '{}';
+    v_ask_prices numeric[] := '{}';
+    v_ask_quantities numeric[] := '{}';
+BEGIN
+    SELECT s.sequence,
+           EXISTS (SELECT FROM book_snapshots b
+                   WHERE b.instrument_id = s.instrument_id AND b.sequence = s.sequence),
+           v_alone AND NOT EXISTS (
+               SELECT FROM engine_snapshots e
+               WHERE e.instrument_id = s.instrument_id
+                 AND (e.sequence = s.sequence
+                      OR e.taken_at + e.orders * interval '50 microseconds' > clock_timestamp()))
+    INTO v_sequence, v_has_depth, v_engine_due
+    FROM shard s WHERE s.instrument_id = p_instrument_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no instrument number %', p_instrument_id USING ERRCODE = 'EX005';
+    END IF;
+
+    IF v_engine_due OR NOT v_has_depth THEN
+        SELECT * INTO v_book FROM open_book_v1(p_instrument_id, p_page);
+        v_sequence := v_book.sequence;
+        v_levels := v_book.levels;
+        v_pages := v_book.pages;
+
+        -- Row by row: FOR would fetch fifty at once.
+        LOOP
+            FETCH v_levels INTO v_level;
+            EXIT WHEN NOT FOUND;
+            IF v_level.side = 'buy' THEN
+                v_bid_prices := array_append(v_bid_prices, v_level.price);
+                v_bid_quantities := array_append(v_bid_quantities, v_level.quantity);
+            ELSE
+                v_ask_prices := array_append(v_ask_prices, v_level.price);
+                v_ask_quantities := array_append(v_ask_quantities, v_level.quantity);
+            END IF;
+            v_rested := give_way_v1(v_rested, v_until);
+        END LOOP;
+
+        IF v_engine_due THEN
+            v_orders := 0;
+            LOOP
+                FETCH v_pages INTO v_page;
+                EXIT WHEN NOT FOUND;
+                v_part := v_part + 1;
+                v_orders := v_orders + v_page.orders;
+                INSERT INTO engine_snapshot_parts (instrument_id, sequence, part, status, orders,
+                                                   numbers, texts, digest)
+                VALUES (p_instrument_id, v_sequence, v_part, v_page.status, v_page.orders,
+                        v_page.numbers, v_page.texts,
+                        sha256(v_page.numbers || convert_to(v_page.texts, 'UTF8')));
+                v_rested := give_way_v1(v_rested, v_until);
+            END LOOP;
+            INSERT INTO engine_snapshots (instrument_id, sequence, format, stream_id, order_no,
+                                          trade_no, orders, parts)
+            VALUES (p_instrument_id, v_sequence, 1, v_book.stream_id, v_book.order_no,
+                    v_book.trade_no, v_orders, v_part);
+        END IF;
+
+        -- Last, so that another's of the same sequence is hardly waited for.
+        INSERT INTO book_snapshots (instrument_id, sequence, bid_prices, bid_quantities,
+                                    ask_prices, ask_quantities)
+        VALUES (p_instrument_id, v_sequence, v_bid_prices, v_bid_quantities,
+                v_ask_prices, v_ask_quantities)
+        ON CONFLICT (instrument_id, sequence) DO NOTHING;
+    END IF;
+
+    RETURN QUERY
+    SELECT b.snapshot_id, b.sequence, v_orders
+    FROM book_snapshots b
+    WHERE b.instrument_id = p_instrument_id AND b.sequence = v_sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) OWNER TO exchange_owner;
 
 --
 -- Name: thin_snapshots_v1(integer, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -8333,7 +8562,7 @@ ALTER TABLE ONLY exchange.closing_balances
 --
 
 ALTER TABLE ONLY exchange.engine_snapshot_parts
-    ADD CONSTRAINT engine_snapshot_parts_instrument_id_sequence_fkey FOREIGN KEY (instrument_id, sequence) REFERENCES exchange.engine_snapshots(instrument_id, sequence) ON DELETE CASCADE;
+    ADD CONSTRAINT engine_snapshot_parts_instrument_id_sequence_fkey FOREIGN KEY (instrument_id, sequence) REFERENCES exchange.engine_snapshots(instrument_id, sequence) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
 
 
 --
@@ -8975,6 +9204,13 @@ GRANT ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer)
 
 
 --
+-- Name: FUNCTION give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION guard_table_v1(p_table text, p_whole text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -9134,6 +9370,14 @@ GRANT ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status 
 
 
 --
+-- Name: FUNCTION load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION load_snapshot_part_v1(p_instrument_id integer, p_sequence bigint, p_part integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -9199,6 +9443,13 @@ REVOKE ALL ON FUNCTION exchange.nearest_closing_v1(p_at timestamp with time zone
 --
 
 REVOKE ALL ON FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION open_book_v1(p_instrument_id integer, p_page integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) FROM PUBLIC;
 
 
 --
@@ -9445,6 +9696,15 @@ GRANT ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p
 REVOKE ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_edge;
 GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) TO exchange_jobs;
 
 
 --

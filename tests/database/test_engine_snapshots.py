@@ -1,6 +1,7 @@
 """Engine snapshots: whatever is wrong with them, recovery ends where a full rebuild ends."""
 
 import logging
+import re
 from collections.abc import Iterator
 from random import Random
 
@@ -111,10 +112,16 @@ async def test_large_amounts_survive(matcher: Matcher, jobs: psycopg.Connection)
 async def test_many_parts(
     matcher: Matcher, jobs: psycopg.Connection, look: psycopg.Connection
 ) -> None:
-    """Pages are of 50,000 orders; here they are made smaller."""
+    """Parts are of 2,000 orders, pages of a full rebuild of 50,000; here they are made smaller."""
     look.execute("SET ROLE exchange_owner")
-    text = sql.script("functions/load_orders_v1.sql").replace("LIMIT 50000", "LIMIT 3")
-    look.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
+    for name, default in {
+        "take_snapshot_v2": "p_page integer DEFAULT 2000",
+        "load_orders_v2": "p_limit integer DEFAULT 50000",
+    }.items():
+        text = sql.script(f"functions/{name}.sql")
+        assert default in text
+        smaller = text.replace(default, re.sub(r"\d+", "3", default))
+        look.execute(smaller.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
     look.execute("RESET ROLE")
     for n in range(20):
         await matcher.commit(await matcher.apply(limit("buy", 1 + n, 2), limit("sell", 100 + n, 2)))

@@ -4870,6 +4870,36 @@ $$;
 ALTER FUNCTION exchange.list_timelines_v1() OWNER TO exchange_owner;
 
 --
+-- Name: load_levels_v1(integer, exchange.order_status, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) RETURNS TABLE(last_order_no bigint, sides exchange.side[], prices numeric[], quantities numeric[])
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT max(l.last), array_agg(l.side), array_agg(l.price), array_agg(l.quantity)
+    FROM (
+        SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity,
+               max(o.order_no) AS last
+        FROM (SELECT r.* FROM orders r
+              WHERE r.instrument_id = p_instrument_id AND r.status = p_status
+                AND r.order_no > p_after
+              ORDER BY r.order_no LIMIT p_limit) o
+        GROUP BY o.side, o.price
+    ) l
+    HAVING count(*) > 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5257,10 +5287,6 @@ CREATE FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) R
     SET search_path TO 'exchange', 'pg_temp'
     SET plan_cache_mode TO 'force_custom_plan'
     SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET enable_hashagg TO 'off'
-    SET enable_sort TO 'off'
-    SET max_parallel_workers_per_gather TO '0'
     AS $$
 #variable_conflict use_column
 BEGIN
@@ -5271,17 +5297,17 @@ BEGIN
         RETURN;
     END IF;
     OPEN levels NO SCROLL FOR
-        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
-         FROM orders o
-         WHERE o.instrument_id = p_instrument_id AND o.side = 'buy'
-           AND o.status IN ('open', 'partially_filled')
-         GROUP BY o.side, o.price ORDER BY o.price DESC)
-        UNION ALL
-        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
-         FROM orders o
-         WHERE o.instrument_id = p_instrument_id AND o.side = 'sell'
-           AND o.status IN ('open', 'partially_filled')
-         GROUP BY o.side, o.price ORDER BY o.price);
+        WITH RECURSIVE page AS (
+            SELECT s.status, p.*
+            FROM unnest(ARRAY['open', 'partially_filled']::order_status[]) AS s(status)
+            CROSS JOIN LATERAL load_levels_v1(p_instrument_id, s.status, 0, p_page) p
+            UNION ALL
+            SELECT l.status, p.*
+            FROM page l
+            CROSS JOIN LATERAL load_levels_v1(
+                p_instrument_id, l.status, l.last_order_no, p_page) p
+        )
+        SELECT sides, prices, quantities FROM page;
     OPEN pages NO SCROLL FOR
         WITH RECURSIVE page AS (
             SELECT s.status, p.*
@@ -6721,13 +6747,13 @@ DECLARE
     v_book record;
     v_levels refcursor;
     v_pages refcursor;
-    v_level record;
+    v_more record;
     v_page record;
     v_part integer := 0;
-    v_bid_prices numeric[] := '{}';
-    v_bid_quantities numeric[] := '{}';
-    v_ask_prices numeric[] := '{}';
-    v_ask_quantities numeric[] := '{}';
+    v_sides side[] := '{}';
+    v_prices numeric[] := '{}';
+    v_quantities numeric[] := '{}';
+    v_merged integer := 0;
 BEGIN
     SELECT s.sequence,
            EXISTS (SELECT FROM book_snapshots b
@@ -6749,19 +6775,24 @@ BEGIN
         v_levels := v_book.levels;
         v_pages := v_book.pages;
 
-        -- Row by row: FOR would fetch fifty at once.
+        -- Page by page: FOR would fetch fifty at once. What they add to the levels is summed up when
+        -- it has doubled, which takes time for the number of levels and not for that of orders.
         LOOP
-            FETCH v_levels INTO v_level;
+            FETCH v_levels INTO v_more;
             EXIT WHEN NOT FOUND;
-            IF v_level.side = 'buy' THEN
-                v_bid_prices := array_append(v_bid_prices, v_level.price);
-                v_bid_quantities := array_append(v_bid_quantities, v_level.quantity);
-            ELSE
-                v_ask_prices := array_append(v_ask_prices, v_level.price);
-                v_ask_quantities := array_append(v_ask_quantities, v_level.quantity);
+            v_sides := v_sides || v_more.sides;
+            v_prices := v_prices || v_more.prices;
+            v_quantities := v_quantities || v_more.quantities;
+            IF cardinality(v_prices) > greatest(2 * v_merged, 4000) THEN
+                SELECT array_agg(l.side), array_agg(l.price), array_agg(l.quantity), count(*)
+                INTO v_sides, v_prices, v_quantities, v_merged
+                FROM (SELECT u.side, u.price, sum(u.quantity) AS quantity
+                      FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+                      GROUP BY u.side, u.price) l;
             END IF;
             v_rested := give_way_v1(v_rested, v_until);
         END LOOP;
+        CLOSE v_levels;
 
         IF v_engine_due THEN
             v_orders := 0;
@@ -6782,12 +6813,21 @@ BEGIN
             VALUES (p_instrument_id, v_sequence, 1, v_book.stream_id, v_book.order_no,
                     v_book.trade_no, v_orders, v_part);
         END IF;
+        CLOSE v_pages;
 
         -- Last, so that another's of the same sequence is hardly waited for.
+        WITH levels AS MATERIALIZED (
+            SELECT u.side, u.price, sum(u.quantity) AS quantity
+            FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+            GROUP BY u.side, u.price
+        )
         INSERT INTO book_snapshots (instrument_id, sequence, bid_prices, bid_quantities,
                                     ask_prices, ask_quantities)
-        VALUES (p_instrument_id, v_sequence, v_bid_prices, v_bid_quantities,
-                v_ask_prices, v_ask_quantities)
+        SELECT p_instrument_id, v_sequence,
+               ARRAY(SELECT price FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT price FROM levels WHERE side = 'sell' ORDER BY price),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'sell' ORDER BY price)
         ON CONFLICT (instrument_id, sequence) DO NOTHING;
     END IF;
 
@@ -9351,6 +9391,13 @@ GRANT ALL ON FUNCTION exchange.list_statement_days_v1() TO exchange_jobs;
 --
 
 REVOKE ALL ON FUNCTION exchange.list_timelines_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) FROM PUBLIC;
 
 
 --

@@ -12,6 +12,7 @@ down_revision = "0012"
 SCRIPTS = (
     "tables/0013_gentle_snapshots.sql",
     "functions/load_orders_v2.sql",
+    "functions/load_levels_v1.sql",
     "functions/open_book_v1.sql",
     "functions/give_way_v1.sql",
     "functions/take_snapshot_v2.sql",

@@ -2,18 +2,15 @@
 -- what is fetched later in the transaction is still of that one sequence.
 -- Arguments: instrument number; how many orders make a page.
 -- Result: one row, or none for an unknown instrument: the shard's counters; a cursor of the levels
--- (side, price, quantity), best first, bids before asks; a cursor of the pages (status, and what
--- load_orders gives).
+-- (sides, prices, quantities) that each page adds to; and one of the pages (status, orders, numbers,
+-- texts; see load_orders). A page is read when it is fetched.
 -- STABLE: that is what makes both cursors see what the calling statement sees. Locks: none.
--- Levels come in the order of an index and need neither hash nor sort, which would read all at once.
 CREATE FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) RETURNS TABLE (
     sequence bigint, stream_id text, order_no bigint, trade_no bigint,
     levels refcursor, pages refcursor
 )
 LANGUAGE plpgsql STABLE SET search_path = exchange, pg_temp
-SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
-SET enable_bitmapscan = off SET enable_hashagg = off SET enable_sort = off
-SET max_parallel_workers_per_gather = 0 AS $$
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     SELECT s.sequence, s.last_stream_id, s.order_no, s.trade_no
@@ -23,17 +20,17 @@ BEGIN
         RETURN;
     END IF;
     OPEN levels NO SCROLL FOR
-        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
-         FROM orders o
-         WHERE o.instrument_id = p_instrument_id AND o.side = 'buy'
-           AND o.status IN ('open', 'partially_filled')
-         GROUP BY o.side, o.price ORDER BY o.price DESC)
-        UNION ALL
-        (SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity
-         FROM orders o
-         WHERE o.instrument_id = p_instrument_id AND o.side = 'sell'
-           AND o.status IN ('open', 'partially_filled')
-         GROUP BY o.side, o.price ORDER BY o.price);
+        WITH RECURSIVE page AS (
+            SELECT s.status, p.*
+            FROM unnest(ARRAY['open', 'partially_filled']::order_status[]) AS s(status)
+            CROSS JOIN LATERAL load_levels_v1(p_instrument_id, s.status, 0, p_page) p
+            UNION ALL
+            SELECT l.status, p.*
+            FROM page l
+            CROSS JOIN LATERAL load_levels_v1(
+                p_instrument_id, l.status, l.last_order_no, p_page) p
+        )
+        SELECT sides, prices, quantities FROM page;
     OPEN pages NO SCROLL FOR
         WITH RECURSIVE page AS (
             SELECT s.status, p.*

@@ -29,13 +29,13 @@ DECLARE
     v_book record;
     v_levels refcursor;
     v_pages refcursor;
-    v_level record;
+    v_more record;
     v_page record;
     v_part integer := 0;
-    v_bid_prices numeric[] := '{}';
-    v_bid_quantities numeric[] := '{}';
-    v_ask_prices numeric[] := '{}';
-    v_ask_quantities numeric[] := '{}';
+    v_sides side[] := '{}';
+    v_prices numeric[] := '{}';
+    v_quantities numeric[] := '{}';
+    v_merged integer := 0;
 BEGIN
     SELECT s.sequence,
            EXISTS (SELECT FROM book_snapshots b
@@ -57,19 +57,24 @@ BEGIN
         v_levels := v_book.levels;
         v_pages := v_book.pages;
 
-        -- Row by row: FOR would fetch fifty at once.
+        -- Page by page: FOR would fetch fifty at once. What they add to the levels is summed up when
+        -- it has doubled, which takes time for the number of levels and not for that of orders.
         LOOP
-            FETCH v_levels INTO v_level;
+            FETCH v_levels INTO v_more;
             EXIT WHEN NOT FOUND;
-            IF v_level.side = 'buy' THEN
-                v_bid_prices := array_append(v_bid_prices, v_level.price);
-                v_bid_quantities := array_append(v_bid_quantities, v_level.quantity);
-            ELSE
-                v_ask_prices := array_append(v_ask_prices, v_level.price);
-                v_ask_quantities := array_append(v_ask_quantities, v_level.quantity);
+            v_sides := v_sides || v_more.sides;
+            v_prices := v_prices || v_more.prices;
+            v_quantities := v_quantities || v_more.quantities;
+            IF cardinality(v_prices) > greatest(2 * v_merged, 4000) THEN
+                SELECT array_agg(l.side), array_agg(l.price), array_agg(l.quantity), count(*)
+                INTO v_sides, v_prices, v_quantities, v_merged
+                FROM (SELECT u.side, u.price, sum(u.quantity) AS quantity
+                      FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+                      GROUP BY u.side, u.price) l;
             END IF;
             v_rested := give_way_v1(v_rested, v_until);
         END LOOP;
+        CLOSE v_levels;
 
         IF v_engine_due THEN
             v_orders := 0;
@@ -90,12 +95,21 @@ BEGIN
             VALUES (p_instrument_id, v_sequence, 1, v_book.stream_id, v_book.order_no,
                     v_book.trade_no, v_orders, v_part);
         END IF;
+        CLOSE v_pages;
 
         -- Last, so that another's of the same sequence is hardly waited for.
+        WITH levels AS MATERIALIZED (
+            SELECT u.side, u.price, sum(u.quantity) AS quantity
+            FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+            GROUP BY u.side, u.price
+        )
         INSERT INTO book_snapshots (instrument_id, sequence, bid_prices, bid_quantities,
                                     ask_prices, ask_quantities)
-        VALUES (p_instrument_id, v_sequence, v_bid_prices, v_bid_quantities,
-                v_ask_prices, v_ask_quantities)
+        SELECT p_instrument_id, v_sequence,
+               ARRAY(SELECT price FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT price FROM levels WHERE side = 'sell' ORDER BY price),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'sell' ORDER BY price)
         ON CONFLICT (instrument_id, sequence) DO NOTHING;
     END IF;
 

@@ -36,8 +36,8 @@ SLACK = 1.1 if sys.version_info[:2] == (3, 13) else 1.35
 # Instructions per command or order.
 ENGINE = 265
 MATCHER = 1_310
-EDGE_IN = 515
-EDGE_OUT = 610
+EDGE_IN = 270
+EDGE_OUT = 405
 # Bytes that a resting order takes in the engine, and blocks of memory.
 RESTING_BYTES = 500
 RESTING_BLOCKS = 7

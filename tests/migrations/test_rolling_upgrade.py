@@ -246,7 +246,9 @@ async def test_old_and_new_side_by_side(
         assert sorted(follower.trades) == trades_between(
             old_database, min(follower.trades), max(follower.trades)
         )
-    assert "Traceback" not in deployment.logs()
+    # Old workers do not know the jobs that are new: that is all that anybody may complain about.
+    complaints = [line for line in deployment.logs().splitlines() if "Traceback" in line]
+    assert [line for line in complaints if "dramatiq.errors.ActorNotFound" not in line] == []
 
 
 def trades_between(url: str, first: int, last: int) -> list[int]:

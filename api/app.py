@@ -1,6 +1,7 @@
 """The composition root of the edge."""
 
 import asyncio
+import gc
 import logging
 import uuid
 from collections import Counter
@@ -15,6 +16,7 @@ from api.books import Book
 from api.candles import candles
 from api.docs import docs
 from api.exchange import Exchange
+from api.express import Express
 from api.feed import Feed
 from api.history import History
 from api.instruments import Instruments
@@ -23,9 +25,10 @@ from api.listing import listing
 from api.market import market
 from api.metrics import Exporter, exporter
 from api.orders import BATCH_BYTES_MAX, orders
+from api.pages import pages
 from api.positions import positions
 from api.prefork import parent_gone
-from api.relay import Relay
+from api.relay import FINISH_S_MAX, Relay
 from api.snapshots import snapshots
 from api.stream import stream
 from api.submit import Submitter
@@ -45,6 +48,9 @@ logger = logging.getLogger(__name__)
 
 # Before a task that did not end is cancelled once more.
 CANCEL_S = 0.5
+
+# Objects made, and not freed, between looks for cycles.
+GC_OBJECTS = 50_000
 
 # Sanic's own defaults (100 MB bodies, a minute for everything) invite to be abused.
 LIMITS = {
@@ -86,8 +92,9 @@ def create_app(
     app.ctx.addresses = Counter()
     app.config.PROXIES_COUNT = settings.proxies_count
     app.blueprint(
-        [orders, listing, market, candles, positions, snapshots, stream, system, docs, exporter]
+        [orders, listing, market, candles, positions, snapshots, stream, system, exporter]
     )
+    app.blueprint([docs, pages])
     middleware.add_to(app)
 
     @app.before_server_start
@@ -164,6 +171,7 @@ def create_app(
             metrics=metrics,
             kafka=settings.kafka,
         )
+        app.ctx.express = Express(app.ctx.exchange, settings.allowed_hosts)
         app.ctx.exporter = Exporter(app.ctx.exchange, MetricsFolder(metrics_folder), lags)
         app.ctx.connections = [
             app.ctx.exporter,
@@ -183,6 +191,11 @@ def create_app(
         ]
         for task in app.ctx.background:
             task.add_done_callback(partial(end_with_error, app))
+        # What is there from the start stays: the collector need not look at it again and again. And
+        # it looks less often: of an order's thousand objects hardly one is part of a cycle.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
         if parent_pid is not None:
             orphaned = asyncio.create_task(parent_gone(parent_pid))
             orphaned.add_done_callback(lambda _: app.stop())
@@ -196,6 +209,8 @@ def create_app(
         logger.info("stopping")
         await asyncio.sleep(settings.drain_ms / 1000)
         await exchange.submitter.finish()
+        if exchange.tasks:
+            await asyncio.wait(exchange.tasks, timeout=FINISH_S_MAX)
         await exchange.relay.close()
 
     @app.after_server_stop

@@ -5,8 +5,8 @@ from typing import Any
 from api.connections import KINDS, Kind
 from api.errors import ApiError, invalid
 from api.schemas import (
+    NewOrder,
     Number,
-    OrderBody,
     printable,
     read_identifier,
     read_message,
@@ -26,22 +26,24 @@ class Asked:
     """A message as it was understood. Its type decides which of the members are set.
 
     For an order: `body`. For a cancel: `order_id`, and `instrument` when it names one. To subscribe
-    and unsubscribe: `kinds` and `instrument`, and `resume_from` when it names one. For any:
-    `request_id`, to be echoed; and `error` in place of the others.
+    and unsubscribe: `kinds` and `instrument`, and `resume_from` and `timeline` when it names them.
+    For any: `request_id`, to be echoed; and `error` in place of the others.
     """
 
     __slots__ = (
-        "body", "error", "instrument", "kinds", "order_id", "request_id", "resume_from", "type",
+        "body", "error", "instrument", "kinds", "order_id", "request_id", "resume_from", "timeline",
+        "type",
     )  # fmt: skip
 
     def __init__(self, payload: bytes) -> None:
         self.type = ""
         self.request_id: str | int | None = None
-        self.body: OrderBody | None = None
+        self.body: NewOrder | None = None
         self.order_id = ""
         self.instrument: str | None = None
         self.kinds: list[Kind] = []
         self.resume_from: int | None = None
+        self.timeline: int | None = None
         self.error: ApiError | None = None
         try:
             self._read(read_message(payload))
@@ -68,11 +70,13 @@ class Asked:
                     self.instrument = _instrument(fields)
             case "subscribe" | "unsubscribe":
                 _check_names(
-                    fields, "channel", "channels", "instrument", "resume_from", "client_id"
-                )
+                    fields, "channel", "channels", "instrument", "resume_from", "timeline",
+                    "client_id",
+                )  # fmt: skip
                 self.kinds = _kinds(fields.get("channels", fields.get("channel")))
                 self.instrument = _instrument(fields)
-                self.resume_from = _sequence(fields.get("resume_from"))
+                self.resume_from = _number(fields, "resume_from", "a sequence")
+                self.timeline = _number(fields, "timeline", "what `subscribed` said")
             case "ping":
                 pass
             case _:
@@ -111,12 +115,13 @@ def _kinds(names: object) -> list[Kind]:
     return [kind for kind in KINDS if kind in names]
 
 
-def _sequence(value: object) -> int | None:
+def _number(fields: dict[str, Any], name: str, what: str) -> int | None:
+    value = fields.get(name)
     if value is None:
         return None
     if type(value) is Number and value.isdigit() and len(value) <= INTEGER_LENGTH_MAX:
         return int(value)
-    raise invalid("resume_from", "must be a sequence: a whole number", WHERE)
+    raise invalid(name, f"must be {what}: a whole number", WHERE)
 
 
 def _check_names(fields: dict[str, Any], *names: str) -> None:

@@ -26,6 +26,10 @@ BUFFER_BYTES_MAX = 1 << 20
 BUFFER_BYTES_LOW = 64 * 1024
 # Between looks at what is left to read: transports do not tell when it is little.
 POLL_S = 0.05
+# Connections written to without a pause.
+ROUND_PIECE = 64
+# Between two rounds of a channel's frames, at most.
+ROUND_PAUSE_S_MAX = 0.04
 # How long a client may take to say good-bye.
 CLOSE_S_MAX = 5.0
 
@@ -33,18 +37,56 @@ GOING_AWAY = 1001
 
 
 class Channel:
-    """One kind of news of one instrument, and the connections that get every frame of it."""
+    """One kind of news of one instrument, and the connections that get every frame of it.
+
+    Frames are written in rounds: what is published during one goes together in the next, in one
+    write per connection. A round lets go of the loop after every few connections, and the next one
+    begins when as much time has passed as it took: so however many follow, half of the process's
+    time is left to orders.
+    """
 
     def __init__(self, kind: Kind, instrument: str) -> None:
         self.kind: Kind = kind
         self.instrument = instrument
         self.name = channel_name(kind, instrument)
-        self.live: set[Connection] = set()
+        # By connection, the number of the first frames that it does not have.
+        self.live: dict[Connection, int] = {}
+        # Frames that the next round writes, and the number of the first of them.
+        self._waiting: list[bytes] = []
+        self._number = 0
+        self._rounds: asyncio.Task[None] | None = None
+
+    def join(self, connection: "Connection") -> None:
+        """Give a connection the frames that are published from now on."""
+        self.live[connection] = self._number + len(self._waiting)
 
     def publish(self, data: bytes) -> None:
         """Give frames to every connection that keeps up."""
-        for connection in list(self.live):
-            connection.offer(data)
+        self._waiting.append(data)
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.get_running_loop().create_task(self._write())
+
+    async def written(self) -> None:
+        """Wait until what was published is written."""
+        if self._rounds is not None:
+            await asyncio.wait([self._rounds])
+
+    async def _write(self) -> None:
+        while self._waiting:
+            began = time.monotonic()
+            frames, self._waiting = self._waiting, []
+            first = self._number
+            self._number += len(frames)
+            whole = b"".join(frames)
+            for place, connection in enumerate(list(self.live), 1):
+                has = self.live.get(connection)
+                if has is not None and has < self._number:
+                    self.live[connection] = self._number
+                    connection.offer(whole if has <= first else b"".join(frames[has - first :]))
+                if place % ROUND_PIECE == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(min(time.monotonic() - began, ROUND_PAUSE_S_MAX))
 
 
 class Connection:
@@ -59,6 +101,9 @@ class Connection:
         # Channels subscribed to, and the task of those that are preparing.
         self.channels: dict[Channel, asyncio.Task[None] | None] = {}
         self._limit = BUFFER_BYTES_MAX
+        # Frames of this turn of the loop.
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         # Since when it has fallen behind; 0 while it keeps up.
         self.behind_since = 0.0
         # What its session does for the client now, and how much it has asked for in all.
@@ -73,11 +118,23 @@ class Connection:
     @property
     def buffered(self) -> int:
         """Bytes that the client has still to read (beyond what the kernel holds)."""
-        return int(self._transport.get_write_buffer_size())
+        return int(self._transport.get_write_buffer_size()) + self._gathered_bytes
 
     def write(self, data: bytes) -> None:
-        """Write frames, however much waits; nothing once the connection closes."""
-        if self.ws.ws_proto.state is OPEN and not self._transport.is_closing():
+        """Write frames, however much waits; nothing once the connection closes.
+
+        What one turn of the loop writes goes out together: a system call costs more than an answer.
+        """
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._gathered.append(data)
+        self._gathered_bytes += len(data)
+
+    def _flush(self) -> None:
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self._gathered_bytes = 0
+        if data and self.ws.ws_proto.state is OPEN and not self._transport.is_closing():
             self._transport.write(data)
 
     def offer(self, data: bytes) -> None:
@@ -106,6 +163,7 @@ class Connection:
 
     async def close(self) -> None:
         """Say good-bye, and wait for the client to say so, too."""
+        self._flush()
         await self.ws.close(GOING_AWAY, "server is stopping")
         await self.ws.wait_for_connection_lost(CLOSE_S_MAX)
 
@@ -120,11 +178,11 @@ class Connection:
         """Take every frame from now on."""
         self.channels[channel] = None
         if not self.behind_since:
-            channel.live.add(self)
+            channel.join(self)
 
     def hold(self, channel: Channel) -> None:
         """Take no more frames of a channel for now."""
-        channel.live.discard(self)
+        channel.live.pop(self, None)
         task = self.channels.get(channel)
         if task is not None:
             task.cancel()

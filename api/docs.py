@@ -1,4 +1,7 @@
-"""The API about itself: the index, the two documents, and a page that shows them."""
+"""The API about itself: the index, the two documents, and a page that shows them.
+
+Who asks for the index and is a browser gets a page instead: see pages.py.
+"""
 
 import html
 import re
@@ -48,6 +51,7 @@ PAGE = SHORT | {
 }
 
 LINKS = {
+    "status": "/status",
     "orders": "/orders",
     "instruments": "/instruments",
     "orderbook": "/market/orderbook",
@@ -99,15 +103,6 @@ async def start(app: Sanic) -> None:  # type: ignore[type-arg]
     app.ctx.documents = build()
 
 
-@docs.get("/", ctx_counted=False)
-async def index(request: Request) -> HTTPResponse:
-    """Show what there is; a browser is sent to the page."""
-    if "text/html" in request.headers.get("Accept", ""):
-        headers = {"Location": "/docs", "Vary": "Accept"}
-        return HTTPResponse(status=302, headers=headers, content_type="text/html; charset=utf-8")
-    return json_bytes(_documents(request).index, headers=SHORT | {"Vary": "Accept"})
-
-
 @docs.get("/openapi.json", name="openapi", ctx_counted=False)
 async def read_openapi(request: Request) -> HTTPResponse:
     """Return the description of the HTTP API."""
@@ -137,6 +132,11 @@ async def read_file(request: Request, folder: str, name: str) -> HTTPResponse:
     return HTTPResponse(
         body, headers=LONG if folder == SWAGGER_UI else SHORT, content_type=content_type
     )
+
+
+def index(request: Request) -> HTTPResponse:
+    """Say what there is, to a program."""
+    return json_bytes(_documents(request).index, headers=SHORT | {"Vary": "Accept"})
 
 
 def _documents(request: Request) -> Documents:

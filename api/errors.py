@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 STATUS = {
     "invalid_request": 400,
     "host_not_allowed": 403,
+    "origin_not_allowed": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "order_id_conflict": 409,
@@ -86,6 +87,13 @@ def invalid(param: str, message: str, location: str = "body") -> ApiError:
 
 def unknown_order(order_id: str) -> ApiError:
     return ApiError("not_found", f"there is no order {order_id}: check the order_id")
+
+
+def unknown_client(client_id: str) -> ApiError:
+    return ApiError(
+        "not_found",
+        f"there is no client {client_id}: a client is known from its first order, check the name",
+    )
 
 
 def unknown_instrument(instrument: str, known: list[str]) -> ApiError:

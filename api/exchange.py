@@ -1,6 +1,9 @@
 """What the resources share, made once per process by the composition root."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from api.books import Book
 from api.errors import ApiError
@@ -37,8 +40,18 @@ class Exchange:
     snapshots: Turns[BookSnapshot] = field(default_factory=Turns)
     # None: there is no mirror.
     kafka: KafkaSettings | None = None
+    # What goes on for orders that nobody waits for in a task of their own.
+    tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     # Set first of all when the process is told to stop: from then on it is not ready.
     stopping: bool = False
+    _told: dict[str, int] = field(default_factory=dict)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Go on with `work`, which handles its errors; a stop waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     def book(self, instrument: str) -> Book:
         """Return the replica of an instrument's book. Raises ApiError (404, 503)."""
@@ -51,6 +64,24 @@ class Exchange:
         if book is None:
             raise ApiError("unavailable", f"the order book of {instrument} is not available yet")
         return book
+
+    def heard(self, instrument: str) -> int:
+        """Return the last sequence of an instrument that this process knows to be committed.
+
+        -1 when it knows of none. An order that was accepted by then was there before whatever is
+        sent from now on.
+        """
+        book = self.feed.books.get(instrument)
+        return max(book.sequence if book else -1, self._told.get(instrument, -1))
+
+    def told(self, instrument: str, sequence: int) -> None:
+        """Take note that PostgreSQL was found to be at this sequence of an instrument, or later."""
+        self._told[instrument] = max(sequence, self._told.get(instrument, -1))
+
+    def top_at_once(self, instrument: str, sequence: int) -> bytes | None:
+        """Return the same without waiting for it. It is normally there: depth comes first."""
+        book = self.feed.books.get(instrument)
+        return book.top() if book is not None and book.sequence >= max(sequence, 0) else None
 
     async def top_of_book(self, instrument: str, sequence: int) -> bytes | None:
         """Return the encoded top of a book at `sequence` or later; None when there is none now."""

@@ -9,18 +9,18 @@ when it does not come back, the subscription is made anew.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from api.books import Book
-from api.history import RECORDS_MAX, History, split
+from api.history import PIECE_RECORDS, RECORDS_MAX, History, split
 from api.instruments import Instruments
 from api.relay import Relay
 from api.submit import Submitter
 from workers.adapters.errors import AdapterError, OutcomeUnknown
 from workers.adapters.lookups import Lookups
 from workers.adapters.pubsub import DepthReader, Publisher, subscribe
-from workers.core.channels import changes_channel, depth_channel, reply_channel
+from workers.core.channels import changes_channel, depth_channel, reply_channel, reply_channel_at
 from workers.core.codec import EncodedChanges, decode_depth
 from workers.core.depth import DepthDelta
 from workers.core.records import Changes
@@ -110,12 +110,14 @@ class Feed:
         await asyncio.gather(*self._repairs.values(), return_exceptions=True)
 
     async def _listen(self) -> None:
-        """Listen until the set of instruments changes. Raises AdapterError."""
+        """Listen until there are other instruments or another history. Raises AdapterError."""
         names = await self._instruments.wait_known()
+        self._relay.timeline = timeline = self._instruments.timeline
         handlers: dict[str, Callable[[bytes], Awaitable[None]]] = {
             self._reply_channel: self._take_replies
         }
         for name in names:
+            handlers[reply_channel_at(self._reply_channel, name)] = self._take_replies
             self.books.setdefault(name, Book(name))
             self._histories.setdefault(name, History(name))
             handlers[depth_channel(name)] = partial(self._take_depth, name)
@@ -135,10 +137,24 @@ class Feed:
                 await handlers[channel](payload)
                 if time.monotonic() - self._heard_at > HEARTBEAT_LOST_S:
                     raise OutcomeUnknown("Redis: our own heartbeat does not come back")
+                if self._instruments.timeline != timeline:
+                    self._forget(names)
+                    return
                 if self._instruments.names != names:
                     return
         finally:
             await messages.aclose()
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Begin anew: the database was restored, and tells another history under old sequences."""
+        logger.warning("the database was restored: books and histories begin anew")
+        for name in names:
+            if name in self._repairs:
+                self._repairs.pop(name).cancel()
+            self._backlogs.pop(name, None)
+            self.books[name].reset(None)
+            self._histories[name].start(-1)
+            self._relay.restart(name, "orderbook", "trades", "orders")
 
     async def _take_replies(self, payload: bytes) -> None:
         if payload == HEARTBEAT:
@@ -200,6 +216,10 @@ class Feed:
             return False
         if not self._relay.is_followed(name):
             return history.add(changes)
+        if changes.length <= PIECE_RECORDS:
+            history.add(changes)  # as it is: it may be encoded, which is smaller
+            self._relay.changes(name, changes.decode())
+            return True
         for number, piece in enumerate(split(changes.decode())):
             if number:
                 await asyncio.sleep(0)

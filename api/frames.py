@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import orjson
-from websockets.frames import Frame, Opcode
 
 from api.schemas import dump, levels_json, number, order_json, timestamp, trade_json
 from workers.core.depth import DepthDelta, DepthLevel
@@ -22,8 +21,13 @@ def now() -> str:
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Return a server's text frame around `payload`."""
-    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+    """Return a server's text frame around `payload`: whole and not masked (RFC 6455, 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return b"\x81%c" % length + payload
+    if length < 1 << 16:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
 
 
 def message(type: str, /, **fields: Any) -> bytes:
@@ -77,10 +81,14 @@ async def snapshot_frame(
     return _data_frames("orderbook", instrument, [data])
 
 
-def resync_frame(kind: str, instrument: str, data: dict[str, Any]) -> bytes:
+def resync_frame(kind: str, instrument: str, timeline: int, data: dict[str, Any]) -> bytes:
     """Return the message that replaces what a client missed by how things are now."""
     return message(
-        "resync", channel=channel_name(kind, instrument), instrument=instrument, data=data
+        "resync",
+        channel=channel_name(kind, instrument),
+        instrument=instrument,
+        timeline=timeline,
+        data=data,
     )
 
 

@@ -1,4 +1,4 @@
-"""This process's list of instruments, refreshed from PostgreSQL."""
+"""This process's list of instruments, and which history it tells of them, from PostgreSQL."""
 
 import asyncio
 import logging
@@ -22,6 +22,8 @@ class Instruments:
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
         self._by_name: dict[str, Instrument] = {}
+        # Rises when the database was restored: sequences are then given a second time.
+        self.timeline = 0
         self._known = asyncio.Event()
         self._watch = Watch()
 
@@ -34,6 +36,7 @@ class Instruments:
         """Refresh for ever; what is known stays known while PostgreSQL is down."""
         while True:
             try:
+                self.timeline = await self._lookups.timeline()
                 rows = await self._lookups.instruments()
                 self._by_name = {instrument.instrument: instrument for instrument, _ in rows}
                 if self._by_name:

@@ -22,8 +22,9 @@ US_PER_S = 1_000_000
 PASS_S = 1.0
 # Checks per call: bounds how long one call occupies Redis.
 CHECKS_MAX = 256
-# How often Redis is told of what was allowed without asking it.
-TELL_S = 0.05
+# How often Redis is told of what was allowed without asking it. Each client is a key, so telling
+# twenty times a second cost as much as asking for every order.
+TELL_S = 1.0
 
 
 class Limiter:
@@ -45,12 +46,28 @@ class Limiter:
     ) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._behind_proxies = behind_proxies
+        self.behind_proxies = behind_proxies
         self._allowances = Allowances(limits.window_us, limits.requests_max)
         self._teller: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[Check, asyncio.Future[Verdict | None]]] = []
         self._checker: asyncio.Task[None] | None = None
         self._pass_until = 0.0
+
+    def take_at_once(
+        self, address: str, client_id: str | None = None, cost: int = 1
+    ) -> Verdict | None:
+        """Take `cost` requests from an address and a client, if that can be decided here.
+
+        None, with nothing taken, when `take` must be asked.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now < self._pass_until:
+            return None
+        verdict = self._allowances.take(_keys(address, client_id), cost, now * US_PER_S)
+        if verdict is not None and self._teller is None:
+            self._teller = loop.call_later(TELL_S, self._tell)
+        return verdict
 
     async def take(
         self, address: str, client_id: str | None = None, cost: int = 1
@@ -59,25 +76,35 @@ class Limiter:
 
         Verdicts come in the order of the calls.
         """
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if now < self._pass_until:
-            return None
-        keys = [rate_key("ip", limited_address(address))]
-        if client_id is not None:
-            keys.append(rate_key("client", client_id))
-        at_once = self._allowances.take(keys, cost, now * US_PER_S)
+        at_once = self.take_at_once(address, client_id, cost)
         if at_once is not None:
-            if self._teller is None:
-                self._teller = loop.call_later(TELL_S, self._tell)
             return at_once
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._pass_until:
+            return None
         self._tell()  # first: Redis must know all that this process took
         verdict: asyncio.Future[Verdict | None] = loop.create_future()
-        self._ask(Check(keys, cost), verdict)
+        self._ask(Check(_keys(address, client_id), cost), verdict)
         answer = await verdict
         if answer is not None and not answer.allowed:
             self._metrics.rate_limited_requests.inc()
         return answer
+
+    async def take_all(
+        self, address: str, costs: Mapping[str | None, int]
+    ) -> dict[str | None, Verdict | None]:
+        """Take from an address and each client what it costs; return the verdicts by client."""
+        verdicts = {
+            client_id: self.take_at_once(address, client_id, cost)
+            for client_id, cost in costs.items()
+        }
+        asked = [client_id for client_id, verdict in verdicts.items() if verdict is None]
+        if asked:
+            answers = await asyncio.gather(
+                *(self.take(address, client_id, costs[client_id]) for client_id in asked)
+            )
+            verdicts |= zip(asked, answers, strict=True)
+        return verdicts
 
     async def admit(self, request: Request, client_id: str | None = None, cost: int = 1) -> None:
         """Count an HTTP request; its answer will say what is left. Raises ApiError (429)."""
@@ -91,7 +118,7 @@ class Limiter:
     def address(self, request: Request) -> str:
         """Return whose request it is, by what the proxies say that we believe."""
         # Without proxies there is nothing to look for in the headers.
-        return request.client_ip if self._behind_proxies else request.ip
+        return request.client_ip if self.behind_proxies else request.ip
 
     def headers(self, verdict: Verdict) -> dict[str, str]:
         """Return the headers that tell a client where it stands."""
@@ -136,6 +163,13 @@ class Limiter:
                     self._allowances.learn(check.keys, verdict, now_us)
                 if not future.done():
                     future.set_result(verdict)
+
+
+def _keys(address: str, client_id: str | None) -> list[str]:
+    keys = [rate_key("ip", limited_address(address))]
+    if client_id is not None:
+        keys.append(rate_key("client", client_id))
+    return keys
 
 
 def too_many(verdict: Verdict) -> ApiError:

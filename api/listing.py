@@ -18,7 +18,7 @@ STATUSES = ("open", "partially_filled", "filled", "cancelled", "rejected")
 async def list_orders(request: Request) -> HTTPResponse:
     """Return a page of orders, newest first, and the cursor of the next one.
 
-    An unknown client has no orders: whoever has not traded yet is no error.
+    An unknown client has no orders: it is one condition of several, which nothing fulfils.
     """
     exchange: Exchange = request.app.ctx.exchange
     instrument = read_name(request, "instrument")

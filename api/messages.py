@@ -32,6 +32,14 @@ ChannelName = Annotated[
 ]
 RequestId = Annotated[str | int, Field(description="The client's own; comes back with the answer.")]
 Identifier = Annotated[str, WithJsonSchema(IDENTIFIER_SCHEMA)]
+Timeline = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Which history the sequences are of. It rises when the database was restored "
+        "from a backup: sequences are then given a second time.",
+    ),
+]
 Amount = Annotated[Any, WithJsonSchema(AMOUNT_SCHEMA)]
 
 # From the client.
@@ -50,6 +58,10 @@ class Subscribe(Described):
     instrument: Identifier = DEFAULT_INSTRUMENT
     resume_from: Sequence = absent(
         description="Send first what came after this sequence (trades and orders)."
+    )
+    timeline: Timeline = absent(
+        description="With `resume_from`: what `subscribed` or `resync` said. When it has changed "
+        "since, a `resync` comes in place of what came after."
     )
     request_id: RequestId = absent()
 
@@ -127,6 +139,7 @@ class Subscribed(Described):
     type: Literal["subscribed"]
     channels: list[Channel]
     instrument: InstrumentName
+    timeline: Timeline
     timestamp: Timestamp
     request_id: RequestId = absent()
 
@@ -216,11 +229,14 @@ class RestingOrders(Described):
 
 
 class Resync(Described):
-    """Messages were left out (too slow, or `resume_from` is too old): go on from here."""
+    """Messages were left out (too slow, or `resume_from` is too old, or of another timeline): go on
+    from here. When `timeline` is another than before, what was heard before may not hold any more.
+    """
 
     type: Literal["resync"]
     channel: ChannelName
     instrument: InstrumentName
+    timeline: Timeline
     data: RecentTrades | RestingOrders
     timestamp: Timestamp
 

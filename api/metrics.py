@@ -14,7 +14,7 @@ from api.exchange import Exchange
 from workers.adapters.errors import AdapterError
 from workers.adapters.kafka_health import reach_broker
 from workers.adapters.lookups import JobState
-from workers.adapters.streams import StreamLags
+from workers.adapters.streams import StreamLags, StreamState
 from workers.core.records import MirrorLag
 from workers.metrics_folder import MetricsFolder
 
@@ -70,6 +70,7 @@ class Exporter:
         self._folder = folder
         self._instruments = Look(exchange.lookups.instruments)
         self._jobs = Look(exchange.lookups.jobs)
+        self._fees = Look(exchange.lookups.fees_earned)
         self._lags = Look(lambda: lags.read(exchange.instruments.names))
         self._mirror = Look(exchange.lookups.mirror_lags)
         self._kafka = Look(self._reach_kafka)
@@ -79,14 +80,18 @@ class Exporter:
         up: dict[tuple[str, ...], float] = {}
         mirrored = None
         if self._exchange.kafka is None:
-            instruments, lags, jobs = await asyncio.gather(
-                self._instruments.result(), self._lags.result(), self._jobs.result()
-            )
-        else:
-            instruments, lags, jobs, mirrored, kafka = await asyncio.gather(
+            instruments, lags, jobs, fees = await asyncio.gather(
                 self._instruments.result(),
                 self._lags.result(),
                 self._jobs.result(),
+                self._fees.result(),
+            )
+        else:
+            instruments, lags, jobs, fees, mirrored, kafka = await asyncio.gather(
+                self._instruments.result(),
+                self._lags.result(),
+                self._jobs.result(),
+                self._fees.result(),
                 self._mirror.result(),
                 self._kafka.result(),
             )
@@ -106,9 +111,13 @@ class Exporter:
             help_text = "1 while a matcher holds the instrument's lease"
             state.append(_gauge("matcher_lease_held", help_text, ("instrument",), held))
         if lags is not None:
-            lagging: dict[tuple[str, ...], float] = {(name,): lag for name, lag in lags.items()}
-            help_text = "Stream entries that are not committed yet"
-            state.append(_gauge("stream_lag_entries", help_text, ("instrument",), lagging))
+            state += _stream_gauges(lags)
+        if fees is not None:
+            earned: dict[tuple[str, ...], float] = {
+                (row.instrument, row.asset): float(row.fees) for row in fees
+            }
+            help_text = "Fees of all trades, rebates taken off, in the asset they are paid in"
+            state.append(_gauge("fees_earned", help_text, ("instrument", "asset"), earned))
         if mirrored is not None:
             state += _mirror_gauges(mirrored)
         state += _job_gauges(jobs or [])
@@ -120,7 +129,10 @@ class Exporter:
 
     async def close(self) -> None:
         """Ask no more."""
-        for look in (self._instruments, self._lags, self._jobs, self._mirror, self._kafka):
+        looks = (
+            self._instruments, self._lags, self._jobs, self._fees, self._mirror, self._kafka,
+        )  # fmt: skip
+        for look in looks:
             await look.close()
 
     async def _reach_kafka(self) -> bool:
@@ -153,6 +165,21 @@ def _levels(books: dict[str, Book]) -> dict[tuple[str, ...], float]:
         if (counts := book.level_counts()) is not None:
             rows[name, "bid"], rows[name, "ask"] = counts
     return rows
+
+
+def _stream_gauges(streams: Mapping[str, StreamState]) -> list[Metric]:
+    """Of every instrument, wherever its matcher is."""
+    rows = streams.items()
+    return [
+        _gauge(
+            "stream_lag_entries", "Stream entries that are not committed yet", ("instrument",),
+            {(name,): stream.lag for name, stream in rows},
+        ),
+        _gauge(
+            "matcher_epoch", "The latest epoch that reads the instrument's stream",
+            ("instrument",), {(name,): stream.epoch for name, stream in rows},
+        ),
+    ]  # fmt: skip
 
 
 def _mirror_gauges(lags: list[MirrorLag]) -> list[Metric]:

@@ -2,6 +2,7 @@
 
 import logging
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from sanic import HTTPResponse, Request, Sanic
 from sanic.exceptions import MethodNotAllowed, SanicException
@@ -22,6 +23,8 @@ Setting = TypeVar("Setting")
 BODY_BYTES_MAX = 16 * 1024
 
 METHODS = ("GET", "POST", "DELETE")
+# Methods that change nothing.
+READING = ("GET", "HEAD", "OPTIONS")
 CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -47,6 +50,8 @@ async def enter(request: Request) -> None:
     """
     observe.begin(request)
     check_host(request)
+    if request.method not in READING:
+        check_origin(request)
     exchange: Exchange = request.app.ctx.exchange
     if request.route and request.route.extra.websocket:
         if exchange.stopping:
@@ -84,6 +89,30 @@ def check_host(request: Request) -> None:
     )
 
 
+def check_origin(request: Request) -> None:
+    """Refuse what a page of another origin wants to change.
+
+    Browsers let any page send a POST without a body anywhere, loopback included. They only keep the
+    answer from it, and that is too late.
+    """
+    if not is_our_page(request):
+        raise ApiError(
+            "origin_not_allowed", "a page of another origin may not do this: see EXCHANGE_ORIGINS"
+        )
+
+
+def is_our_page(request: Request) -> bool:
+    """Tell whether a browser's page, if it is one, comes from here or from where it may come."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:  # "http://["
+        return False
+    return host == request.headers.get("Host") or origin in request.app.ctx.origins
+
+
 def host_name(host: str) -> str:
     """Return the name in a Host header, without its port and brackets."""
     if host.startswith("["):
@@ -98,11 +127,15 @@ def check_body(request: Request) -> None:
     most = _route_says(request, "body_bytes_max", BODY_BYTES_MAX)
     if len(request.body) > most:
         raise ApiError("payload_too_large", f"send at most {most} bytes")
-    media_type = request.content_type.partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if not is_json(request.content_type):
         raise ApiError(
             "unsupported_media_type", "send the body as JSON: Content-Type: application/json"
         )
+
+
+def is_json(content_type: str) -> bool:
+    """Tell whether a Content-Type says JSON."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def _route_says(request: Request, name: str, default: Setting) -> Setting:

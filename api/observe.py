@@ -3,8 +3,6 @@
 import logging
 import time
 import uuid
-from types import TracebackType
-from typing import Self
 
 from sanic import HTTPResponse, Request
 from sanic.constants import HTTP_METHODS
@@ -32,10 +30,15 @@ def end(request: Request, response: HTTPResponse) -> None:
     # Never what a client made up: each new label value is kept for ever.
     route = f"/{request.route.path}" if request.route else "unknown"
     method = request.method if request.method in _METHODS else "other"
-    metrics.http_requests(route, method, response.status).inc()
-    metrics.http_request_seconds(route, method).observe(seconds)
+    count_request(metrics, route, method, response.status, seconds)
     if logger.isEnabledFor(logging.DEBUG):
         _log(request, response.status, seconds)
+
+
+def count_request(metrics: Metrics, route: str, method: str, status: int, seconds: float) -> None:
+    """Count a request that was answered."""
+    metrics.tally.count(metrics.http_requests(route, method, status))
+    metrics.tally.observe(metrics.http_request_seconds(route, method), seconds)
 
 
 def _log(request: Request, status: int, seconds: float) -> None:
@@ -56,27 +59,19 @@ def _log(request: Request, status: int, seconds: float) -> None:
 
 def request_id(request: Request) -> str:
     """Return the name that the client gave its request, if it is printable ASCII, or a made one."""
-    given = request.headers.get("X-Request-ID", "")[:REQUEST_ID_LENGTH_MAX]
+    return named(request.headers.get("X-Request-ID"))
+
+
+def named(given: str | None) -> str:
+    """Return the name that a header gave, or a made one."""
+    given = (given or "")[:REQUEST_ID_LENGTH_MAX]
     return given if given and given.isascii() and given.isprintable() else str(uuid.uuid4())
 
 
-class Submission:
-    """Times one submitted order and counts its refusal: `with Submission(metrics): ...`."""
-
-    __slots__ = ("_began", "_metrics")
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._began = time.perf_counter()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        # An outcome that nobody knows is no refusal, and it took its time.
-        if error is None or (isinstance(error, ApiError) and error.code == "unknown_outcome"):
-            self._metrics.order_latency.observe(time.perf_counter() - self._began)
-        elif isinstance(error, ApiError):
-            self._metrics.orders_rejected(error.code).inc()
+def submitted(metrics: Metrics, began: float, error: BaseException | None) -> None:
+    """Count a submitted order that ended: how long it took since `began`, or its refusal."""
+    # An outcome that nobody knows is no refusal, and it took its time.
+    if error is None or (isinstance(error, ApiError) and error.code == "unknown_outcome"):
+        metrics.tally.observe(metrics.order_latency, time.perf_counter() - began)
+    elif isinstance(error, ApiError):
+        metrics.orders_rejected(error.code).inc()

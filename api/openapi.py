@@ -30,8 +30,8 @@ An answer to an order comes after the order, its fills and its ledger entries ar
 - **Times** are ISO 8601, UTC, with milliseconds.
 - **Errors** have one shape. `error` is a code for programs, `message` says what happened and what
   to do, `errors` lists every offending field. Beside those listed below, any request can get 403
-  (the Host header names somebody else), 404 (no such path), 405 (no such method there) or 408 (it
-  did not arrive in time), in the same shape.
+  (the Host header names somebody else, or a page of another origin wants to change something), 404
+  (no such path), 405 (no such method there) or 408 (it did not arrive in time), in the same shape.
 - **Idempotency**: repeat an order with the same `idempotency_key` (or `Idempotency-Key` header), or
   with the same `order_id`, and it has one effect; the repeat gets 200 and the first result.
 - **Limits**: 429 and 503 say in `Retry-After` when to try again. After a 504 the order may still be
@@ -318,7 +318,7 @@ TABLE: tuple[Operation, ...] = (
         "get", "/market/positions/{client_id}", MARKET, "list_positions",
         "List a client's positions with their profit and loss; none if it has not traded",
         {200: Answer("The client's positions.", answers.PositionList)},
-        errors=(400, 429, 503),
+        errors=(400, 404, 429, 503),
         parameters=(
             Parameter("client_id", "path", "The client.", IDENTIFIER_SCHEMA, "client-A"),
         ),
@@ -352,9 +352,16 @@ TABLE: tuple[Operation, ...] = (
         "get", "/", OPERATIONS, "index",
         "Show what there is",
         {
-            200: Answer("The index.", answers.Index),
-            302: Answer("For a browser (`Accept: text/html`).", headers=("Location",)),
+            200: Answer(
+                "The index; for a browser (`Accept: text/html`) the trading page.",
+                answers.Index, media=(JSON, HTML),
+            ),
         },
+    ),
+    Operation(
+        "get", "/status", OPERATIONS, "status",
+        "Show the state of the exchange to humans",
+        {200: Answer("A web page.", media=(HTML,))},
     ),
     Operation(
         "get", "/healthz", OPERATIONS, "healthz",

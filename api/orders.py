@@ -2,19 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 from sanic import Blueprint, HTTPResponse, Request
 
 from api import trading
-from api.errors import ApiError, public_error, unknown_order
+from api.errors import ApiError, unknown_order
 from api.exchange import Exchange
+from api.limits import too_many
 from api.queries import read_name
 from api.responses import json_bytes
 from api.schemas import (
-    OrderBody,
+    NewOrder,
     dump,
     order_json,
     read_batch,
@@ -23,7 +25,7 @@ from api.schemas import (
     read_order,
     submitted_json,
 )
-from workers.adapters.errors import AdapterError
+from workers.adapters.limits import Verdict
 
 orders = Blueprint("orders")
 
@@ -67,37 +69,52 @@ async def submit_batch(request: Request) -> HTTPResponse:
         await exchange.limiter.admit(request)
         raise
     # Who asks for how many: what cannot be read counts for the address alone.
-    asked = Counter(None if isinstance(body, ApiError) else body.client_id for body in bodies)
-    refusals: dict[str | None, ApiError] = {}
-
-    async def admit(client_id: str | None, cost: int) -> None:
-        try:
-            await exchange.limiter.admit(request, client_id, cost)
-        except ApiError as refusal:
-            refusals[client_id] = refusal
-
-    await asyncio.gather(*(admit(client_id, cost) for client_id, cost in asked.items()))
-    # Started in this order, and each sends its order before the next one starts.
-    results = await asyncio.gather(*(_submit_one(exchange, body, refusals) for body in bodies))
-    return json_bytes(dump({"results": results}))
+    costs = Counter(None if isinstance(body, ApiError) else body.client_id for body in bodies)
+    limiter = exchange.limiter
+    verdicts = await limiter.take_all(limiter.address(request), costs)
+    if counted := [verdict for verdict in verdicts.values() if verdict is not None]:
+        scarcest = min(counted, key=lambda verdict: verdict.remaining)
+        request.ctx.rate_headers = limiter.headers(scarcest)
+    batch = Batch(exchange, bodies, verdicts)
+    return json_bytes(dump({"results": await batch.results}))
 
 
-async def _submit_one(
-    exchange: Exchange, body: OrderBody | ApiError, refusals: Mapping[str | None, ApiError]
-) -> dict[str, Any]:
-    """Return what `POST /orders` would answer, but for the book, and its status."""
-    try:
-        if isinstance(body, ApiError):
-            exchange.metrics.orders_rejected(body.code).inc()
-            raise body
-        if body.client_id in refusals:
-            raise refusals[body.client_id]
-        submitted = await trading.submit(exchange, body)
-    except (ApiError, AdapterError) as error:
-        known = public_error(error)
-        return {"status": known.status, **known.body()}
-    status = 200 if submitted.repeated else 201
-    return {"status": status, **submitted_json(submitted.order, submitted.trades)}
+class Batch:
+    """Orders that were sent together, and the result of each: what `POST /orders` would answer, but
+    for the book, and its status.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        bodies: Sequence[NewOrder | ApiError],
+        verdicts: Mapping[str | None, Verdict | None],
+    ) -> None:
+        """Send each before the next, so that they enter their books in this order."""
+        self.results: asyncio.Future[list[dict[str, Any]]]
+        self.results = asyncio.get_running_loop().create_future()
+        self._made: list[dict[str, Any]] = [{}] * len(bodies)
+        self._missing = len(bodies)
+        for index, body in enumerate(bodies):
+            done = partial(self._take, index)
+            verdict = None if isinstance(body, ApiError) else verdicts[body.client_id]
+            if isinstance(body, ApiError):
+                exchange.metrics.orders_rejected(body.code).inc()
+                done(body)
+            elif verdict is not None and not verdict.allowed:
+                done(too_many(verdict))
+            else:
+                trading.begin(exchange, body, done)
+
+    def _take(self, index: int, outcome: trading.Outcome) -> None:
+        if isinstance(outcome, ApiError):
+            self._made[index] = {"status": outcome.status, **outcome.body()}
+        else:
+            status = 200 if outcome.repeated else 201
+            self._made[index] = {"status": status, **submitted_json(outcome.order, outcome.trades)}
+        self._missing -= 1
+        if not self._missing and not self.results.done():
+            self.results.set_result(self._made)
 
 
 @orders.post("/orders/<order_id:str>/cancel", name="cancel_order", unquote=True)

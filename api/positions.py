@@ -2,6 +2,7 @@
 
 from sanic import Blueprint, HTTPResponse, Request
 
+from api.errors import unknown_client
 from api.exchange import Exchange
 from api.market_json import position_json
 from api.responses import json_bytes
@@ -18,15 +19,15 @@ async def read_positions(request: Request, client_id: str) -> HTTPResponse:
 
     avg_price is total_cost / net_quantity, 0 when flat. mark_price is (best bid + best ask) / 2
     while both sides have orders, else the price of the last trade, else null. Both are rounded half
-    to even to 8 decimals. unrealized_pnl is net_quantity * mark_price - total_cost. An unknown
-    client has no positions: whoever has not traded yet is no error.
+    to even to 8 decimals. unrealized_pnl is net_quantity * mark_price - total_cost. Whoever has
+    ordered and not traded has no positions; whoever has not ordered is not known.
     """
     exchange: Exchange = request.app.ctx.exchange
     read_identifier(client_id, "client_id", "path")
-    rows = [
-        position_json(position, mark_price_ticks(exchange, position))
-        for position in await exchange.lookups.positions(client_id)
-    ]
+    found = await exchange.lookups.positions(client_id)
+    if not found and not await exchange.lookups.knows_client(client_id):
+        raise unknown_client(client_id)
+    rows = [position_json(position, mark_price_ticks(exchange, position)) for position in found]
     return json_bytes(dump({"client_id": client_id, "positions": rows}))
 
 

@@ -61,6 +61,8 @@ class Relay:
         self._metrics = metrics
         self._behind_s_max = slow_client_ms / 1000
         self._channels: dict[tuple[Kind, str], Channel] = {}
+        # Which history the sequences belong to.
+        self.timeline = 0
         self.connections: set[Connection] = set()
         self._address_websockets_max = address_websockets_max
         self._addresses: Counter[str] = Counter()
@@ -151,6 +153,9 @@ class Relay:
         under_way = [task for connection in connections for task in connection.under_way]
         if under_way:
             await asyncio.wait(under_way, timeout=FINISH_S_MAX)
+        if self._channels:
+            written = [asyncio.create_task(c.written()) for c in self._channels.values()]
+            await asyncio.wait(written, timeout=FINISH_S_MAX)
         if connections:
             await asyncio.wait(
                 [asyncio.create_task(connection.close()) for connection in connections]
@@ -243,7 +248,7 @@ class Relay:
             )
             rows = [frames.changed_order_json((sequence, order)) for order in page.orders]
             data = {"sequence": sequence, "orders": rows, "complete": page.next is None}
-        connection.write(frames.resync_frame(channel.kind, channel.instrument, data))
+        connection.write(frames.resync_frame(channel.kind, channel.instrument, self.timeline, data))
         # The orders may be newer than `sequence`. What follows repeats some of it, and ends where
         # the live frames begin.
         return await self._resume(connection, channel, history, sequence)

@@ -7,7 +7,7 @@ again as text.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 import orjson
 from pydantic import (
@@ -27,6 +27,7 @@ from workers.adapters.public_json import trade_json as trade_json
 from workers.core.codec import IDENTIFIER
 from workers.core.depth import DepthLevel
 from workers.core.instruments import DEFAULT_INSTRUMENT, Instrument
+from workers.core.messages import OrderType, Side
 from workers.core.records import OrderRecord, TradeRecord
 from workers.core.units import InexactNumber, format_units, parse_units
 
@@ -176,6 +177,21 @@ class OrderBody(BaseModel):
     ] = None
 
 
+class NewOrder(NamedTuple):
+    """An order that is well-formed: what `OrderBody` describes. Ticks and lots."""
+
+    client_id: str
+    side: Side
+    type: OrderType
+    quantity: int
+    price: int | None = None
+    instrument: str = DEFAULT_INSTRUMENT
+    order_id: str | None = None
+    idempotency_key: str | None = None
+
+
+_FIELDS = frozenset(NewOrder._fields)
+
 # Order ids that `GET /orders/{order_id}` could not be asked for.
 NOT_IN_A_PATH = ("batch", ".", "..")
 # Orders in one batch: bounds the work that one request may ask for.
@@ -190,8 +206,48 @@ _MESSAGES = {
 }
 
 
-def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderBody:
+def read_order(body: Mapping[str, Any], header_key: str | None = None) -> NewOrder:
     """Validate an order. Raises ApiError (400) that lists every offending field."""
+    return _well_formed(body, header_key) or validate_order(body, header_key)
+
+
+def _well_formed(body: Mapping[str, Any], header_key: str | None) -> NewOrder | None:
+    """Return a common order at once: a quarter of the time that the model takes.
+
+    None says nothing: the model decides, and tells what is wrong. Both agree on what an order is,
+    which a test holds them to.
+    """
+    if not body.keys() <= _FIELDS:
+        return None
+    get = body.get
+    client_id, side, kind = get("client_id"), get("side"), get("type")
+    instrument, order_id = get("instrument", DEFAULT_INSTRUMENT), get("order_id")
+    key, quantity, price = get("idempotency_key"), get("quantity"), get("price")
+    if key is None:
+        key = header_key
+    elif header_key is not None:
+        return None
+    for name in (client_id, instrument, order_id, key):
+        if name is not None and not (type(name) is str and IDENTIFIER.fullmatch(name)):
+            return None
+    if client_id is None or instrument is None or order_id in NOT_IN_A_PATH:
+        return None
+    if side not in ("buy", "sell") or not isinstance(quantity, str):
+        return None
+    if not ((kind == "limit" and isinstance(price, str)) or (kind == "market" and price is None)):
+        return None
+    try:
+        quantity_lots = parse_units(quantity)
+        price_ticks = parse_units(price) if price is not None else None
+    except InexactNumber:
+        return None
+    if quantity_lots <= 0 or (price_ticks is not None and price_ticks <= 0):
+        return None
+    return NewOrder(client_id, side, kind, quantity_lots, price_ticks, instrument, order_id, key)
+
+
+def validate_order(body: Mapping[str, Any], header_key: str | None = None) -> NewOrder:
+    """Validate any order by its model. Raises ApiError (400) that lists every offending field."""
     errors: list[dict[str, str]] = []
     # No field has such a name, and pydantic cannot even say so.
     errors += (_error(name, _MESSAGES["extra_forbidden"]) for name in body if not name.isascii())
@@ -226,7 +282,7 @@ def read_order(body: Mapping[str, Any], header_key: str | None = None) -> OrderB
     if errors or order is None:
         message = "; ".join(f"{error['param']} {error['msg']}" for error in errors)
         raise ApiError("invalid_request", message, errors)
-    return order
+    return NewOrder(*(getattr(order, name) for name in NewOrder._fields))
 
 
 def read_message(payload: bytes) -> dict[str, Any]:
@@ -234,7 +290,7 @@ def read_message(payload: bytes) -> dict[str, Any]:
     return read_json(payload, _MESSAGE_DECODER)
 
 
-def read_order_message(fields: Mapping[str, Any]) -> OrderBody:
+def read_order_message(fields: Mapping[str, Any]) -> NewOrder:
     """Validate an order message: `type` is `order`, with `order_type`; or itself the order's type.
 
     Raises ApiError (400).
@@ -250,7 +306,7 @@ def read_order_message(fields: Mapping[str, Any]) -> OrderBody:
     return read_order(body | {"type": order_type})
 
 
-def read_batch(body: bytes) -> list[OrderBody | ApiError]:
+def read_batch(body: bytes) -> list[NewOrder | ApiError]:
     """Return the orders of a batch, with the error in place of each that is none.
 
     Raises ApiError (400) when it is not a batch of 1 to `BATCH_ORDERS_MAX` orders.
@@ -265,7 +321,7 @@ def read_batch(body: bytes) -> list[OrderBody | ApiError]:
     return [_read_item(item) for item in items]
 
 
-def _read_item(item: object) -> OrderBody | ApiError:
+def _read_item(item: object) -> NewOrder | ApiError:
     if not isinstance(item, dict):
         return ApiError("invalid_request", "an order must be a JSON object")
     try:
@@ -274,7 +330,7 @@ def _read_item(item: object) -> OrderBody | ApiError:
         return error
 
 
-def check_sizes(order: OrderBody, instrument: Instrument) -> None:
+def check_sizes(order: NewOrder, instrument: Instrument) -> None:
     """Raise ApiError (400) unless price and quantity are multiples of tick and lot."""
     errors = []
     if order.price is not None and order.price % instrument.tick_size_ticks:

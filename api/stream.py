@@ -5,8 +5,8 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from sanic import Blueprint, Request
@@ -19,12 +19,14 @@ from api.connections import Channel, Connection
 from api.errors import ApiError, internal_error, public_error
 from api.exchange import Exchange
 from api.limits import too_many
+from api.middleware import is_our_page
 from api.schemas import (
     order_json,
     printable,
     submitted_json,
 )
 from workers.adapters.errors import AdapterError
+from workers.core.records import OrderRecord
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +39,15 @@ IDLE_FRAMES_MAX = 200
 
 POLICY_VIOLATION = 1008
 
+# No history goes on from here: whoever asks for it gets a resync.
+NEVER = -1
+
 
 @stream.websocket("/stream")  # type: ignore[untyped-decorator]
 async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
     """Serve one client until the connection is gone."""
     exchange: Exchange = request.app.ctx.exchange
-    if not _is_our_page(request):
+    if not is_our_page(request):
         await ws.close(POLICY_VIOLATION, "this page may not connect: see EXCHANGE_ORIGINS")
         return
     session = Session(exchange, ws, exchange.limiter.address(request))
@@ -59,18 +64,6 @@ async def serve(request: Request, ws: WebsocketImplProtocol) -> None:
         exchange.relay.remove(session.connection)
 
 
-def _is_our_page(request: Request) -> bool:
-    """Tell whether a browser's page, if it is one, comes from here or from where it may come.
-
-    Browsers let any page connect anywhere, with the rights of whoever looks at it.
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
-    host = urlsplit(origin).netloc
-    return host == request.headers.get("Host") or origin in request.app.ctx.origins
-
-
 class Session:
     """The incoming half of one WebSocket, and what is under way for it."""
 
@@ -81,6 +74,9 @@ class Session:
         self.connection = Connection(ws, address)
         self._parts: list[bytes] = []
         self._inbox: list[bytes] = []
+        # Orders and cancels under way.
+        self._commands = 0
+        self._balancing = False
         self._reader: asyncio.Task[None] | None = None
         # Bytes that wait until there is room for what they ask.
         self._unread = bytearray()
@@ -145,7 +141,8 @@ class Session:
         """See to it that what was asked is done, and that no more is read than can be done."""
         if self._inbox and (self._reader is None or self._reader.done()):
             self._reader = self._start(self._read())
-        self.connection.asked = len(self._inbox) + len(self.connection.under_way)
+        self._balancing = False
+        self.connection.asked = len(self._inbox) + self._commands + len(self.connection.under_way)
         self.connection.balance()
 
     # Messages.
@@ -155,7 +152,8 @@ class Session:
         while self._inbox:
             messages = [Asked(payload) for payload in self._inbox]
             self._inbox.clear()
-            self._exchange.metrics.websocket_messages.inc(len(messages))
+            metrics = self._exchange.metrics
+            metrics.tally.count(metrics.websocket_messages, len(messages))
             refused = await self._admit(messages)
             await self._locate(messages)
             for message in messages:
@@ -175,15 +173,10 @@ class Session:
         Return the clients whose messages were too many together: these must be counted singly.
         """
         costs = Counter(message.client_id for message in messages)
-        verdicts = await asyncio.gather(
-            *(
-                self._exchange.limiter.take(self._address, client_id, cost)
-                for client_id, cost in costs.items()
-            )
-        )
+        verdicts = await self._exchange.limiter.take_all(self._address, costs)
         return {
             client_id
-            for client_id, verdict in zip(costs, verdicts, strict=True)
+            for client_id, verdict in verdicts.items()
             if verdict is not None and not verdict.allowed
         }
 
@@ -214,16 +207,24 @@ class Session:
             cancel.instrument = found.get(cancel.order_id)
 
     def _handle(self, message: Asked) -> None:
-        """Do what a message asks; orders and cancels go on in tasks. Raises ApiError."""
+        """Do what a message asks; orders and cancels are answered later. Raises ApiError."""
         if message.error is not None:
             if message.type == "order":
                 self._exchange.metrics.orders_rejected(message.error.code).inc()
             raise message.error
         match message.type:
             case "order":
-                self._start(self._order(message))
+                assert message.body is not None
+                self._commands += 1
+                trading.begin(self._exchange, message.body, partial(self._ordered, message))
             case "cancel":
-                self._start(self._cancel(message))
+                self._commands += 1
+                trading.begin_cancel(
+                    self._exchange,
+                    message.order_id,
+                    message.instrument,
+                    partial(self._cancelled, message),
+                )
             case "subscribe":
                 self._subscribe(message)
             case "unsubscribe":
@@ -231,14 +232,25 @@ class Session:
             case "ping":
                 self._answer("pong", message)
 
-    async def _order(self, message: Asked) -> None:
-        assert message.body is not None
-        try:
-            submitted = await trading.submit(self._exchange, message.body)
-        except (ApiError, AdapterError) as error:
-            self._refuse(public_error(error), message)
-            return
-        top = await self._exchange.top_of_book(submitted.order.instrument, submitted.sequence)
+    def _ordered(self, message: Asked, outcome: trading.Outcome) -> None:
+        """Answer an order that ended; at once, unless the book must be waited for."""
+        if isinstance(outcome, ApiError):
+            self._refuse(outcome, message)
+        else:
+            instrument = outcome.order.instrument
+            top = self._exchange.top_at_once(instrument, outcome.sequence)
+            if top is None:
+                self._start(self._accept_later(message, outcome))
+            else:
+                self._accept(message, outcome, top)
+        self._ended()
+
+    async def _accept_later(self, message: Asked, submitted: trading.Submitted) -> None:
+        instrument = submitted.order.instrument
+        top = await self._exchange.top_of_book(instrument, submitted.sequence)
+        self._accept(message, submitted, top)
+
+    def _accept(self, message: Asked, submitted: trading.Submitted, top: bytes | None) -> None:
         self._answer(
             "order_accepted",
             message,
@@ -247,19 +259,29 @@ class Session:
             **({"idempotent_replayed": True} if submitted.repeated else {}),
         )
 
-    async def _cancel(self, message: Asked) -> None:
-        try:
-            order = await trading.cancel(self._exchange, message.order_id, message.instrument)
-        except (ApiError, AdapterError) as error:
-            self._refuse(public_error(error), message)
-            return
-        self._answer("order_cancelled", message, order=order_json(order))
+    def _cancelled(self, message: Asked, outcome: OrderRecord | ApiError) -> None:
+        if isinstance(outcome, ApiError):
+            self._refuse(outcome, message)
+        else:
+            self._answer("order_cancelled", message, order=order_json(outcome))
+        self._ended()
+
+    def _ended(self) -> None:
+        """Take notice that a command has been answered; once for all of this turn of the loop."""
+        self._commands -= 1
+        if not self._balancing:
+            self._balancing = True
+            asyncio.get_running_loop().call_soon(self._balance)
 
     def _subscribe(self, message: Asked) -> None:
         channels = self._channels(message)
-        self._answer_channels("subscribed", message)
+        timeline = self._exchange.instruments.timeline
+        self._answer_channels("subscribed", message, timeline=timeline)
+        resume_from = message.resume_from
+        if resume_from is not None and message.timeline not in (None, timeline):
+            resume_from = NEVER
         for channel in channels:
-            self._exchange.relay.subscribe(self.connection, channel, message.resume_from)
+            self._exchange.relay.subscribe(self.connection, channel, resume_from)
 
     def _unsubscribe(self, message: Asked) -> None:
         for channel in self._channels(message):
@@ -275,8 +297,8 @@ class Session:
 
     # Answers out.
 
-    def _answer_channels(self, type: str, message: Asked) -> None:
-        self._answer(type, message, channels=message.kinds, instrument=message.instrument)
+    def _answer_channels(self, type: str, message: Asked, **fields: Any) -> None:
+        self._answer(type, message, channels=message.kinds, instrument=message.instrument, **fields)
 
     def _answer(self, type: str, message: Asked, /, **fields: Any) -> None:
         if message.request_id is not None:

@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from api.errors import ApiError
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 APPEND_LENGTH_MAX = 512
 # Between tries to look commands up while PostgreSQL is down.
 LOOK_RETRY_S = 0.5
+# Commands whose time is up are found at most so often: one timer serves all.
+EXPIRE_S = 0.01
 # How long the instrument of an order is known after its answer: a cancel may be right behind it.
 REMEMBERED_S = 5.0
 
@@ -45,13 +47,13 @@ class Repeat(NamedTuple):
 Answer = Reply | OrderRecord | Repeat
 
 
-@dataclass
-class Pending:
-    """A command that was sent and is not answered yet."""
+class Pending(NamedTuple):
+    """A command that was sent and is not answered yet; `due` is when its time is up."""
 
     instrument: Instrument
     command: Command
     answer: "asyncio.Future[Answer]"
+    due: float
 
 
 class NoReply(Exception):
@@ -78,7 +80,9 @@ class Submitter:
         self._in_flight_max = in_flight_max
         self._metrics = metrics
         self._correlations = itertools.count(1)
+        # In the order in which they were sent, which is that in which their time is up.
         self._pending: dict[int, Pending] = {}
+        self._expirer: asyncio.TimerHandle | None = None
         # The instrument of each order that waits for its answer, by order_id.
         self._sent: dict[str, str] = {}
         # The same of those answered lately: since some moment, and in the time before it.
@@ -110,7 +114,8 @@ class Submitter:
 
         Commands enter an instrument's stream in the order of these calls. `again` sends an order
         whose idempotency key went out before. The future raises ApiError (503) when the command was
-        certainly not applied, NoReply when nobody can tell.
+        certainly not applied, NoReply when nobody can tell. It is the command's, not the caller's:
+        see `submit` for who may be cancelled.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
@@ -119,20 +124,13 @@ class Submitter:
         if isinstance(command, CancelOrder):
             limit += limit // 4
         if self._stopping or len(self._pending) >= limit:
-            answer.set_exception(_stopping() if self._stopping else self._overloaded("in_flight"))
+            _fail(answer, _stopping() if self._stopping else self._overloaded("in_flight"))
             return answer
         correlation = next(self._correlations)
-        timer = loop.call_later(self._timeout_ms / 1000, _expire, answer)
-
-        def settled(answer: "asyncio.Future[Answer]") -> None:
-            timer.cancel()
-            self._pending.pop(correlation, None)
-            if isinstance(command, SubmitOrder):
-                self._remember(command.order_id)
-            answer.exception()  # seen, also when the client went away and nobody waits for it
-
-        answer.add_done_callback(settled)
-        self._pending[correlation] = Pending(instrument, command, answer)
+        due = loop.time() + self._timeout_ms / 1000
+        self._pending[correlation] = Pending(instrument, command, answer, due)
+        if self._expirer is None:
+            self._expirer = loop.call_at(due, self._expire)
         request = encode_request(
             command,
             ttl_ms=self._timeout_ms,
@@ -180,6 +178,8 @@ class Submitter:
 
     async def close(self) -> None:
         """Let what is being sent be sent."""
+        if self._expirer is not None:
+            self._expirer.cancel()
         for task in (self._sender, self._resolver):
             if task is not None:
                 await asyncio.gather(task, return_exceptions=True)
@@ -207,10 +207,10 @@ class Submitter:
                     # They may be in the stream. Keep waiting; never send them again.
                     logger.warning("%s: append without an answer: %s", instrument, error)
 
-    def _refuse(self, correlation: int, error: ApiError) -> None:
-        pending = self._pending.get(correlation)
-        if pending is not None and not pending.answer.done():
-            pending.answer.set_exception(error)
+    def _refuse(self, correlation: int, error: Exception) -> None:
+        pending = self._take(correlation)
+        if pending is not None:
+            _fail(pending.answer, error)
 
     def _overloaded(self, cause: str) -> ApiError:
         self._metrics.overload_refusals(cause).inc()
@@ -229,9 +229,28 @@ class Submitter:
             self._answered[order_id] = name
 
     def _settle(self, correlation: int, answer: Answer) -> None:
-        pending = self._pending.get(correlation)
+        pending = self._take(correlation)
         if pending is not None and not pending.answer.done():
             pending.answer.set_result(answer)
+
+    def _take(self, correlation: int) -> Pending | None:
+        """Return a command that is answered now; None when it was already."""
+        pending = self._pending.pop(correlation, None)
+        if pending is not None and isinstance(pending.command, SubmitOrder):
+            self._remember(pending.command.order_id)
+        return pending
+
+    def _expire(self) -> None:
+        """Give up those whose time is up, and come back for the next one."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = [*takewhile(lambda sent: sent[1].due <= now, self._pending.items())]
+        for correlation, _ in late:
+            self._refuse(correlation, NoReply())
+        self._expirer = None
+        if self._pending:
+            due = next(iter(self._pending.values())).due
+            self._expirer = loop.call_at(max(due, now + EXPIRE_S), self._expire)
 
     async def _resolve(self) -> None:
         """Look, and go on looking while there is reason to."""
@@ -263,9 +282,10 @@ class Submitter:
         return True
 
 
-def _expire(answer: "asyncio.Future[Answer]") -> None:
+def _fail(answer: "asyncio.Future[Answer]", error: Exception) -> None:
     if not answer.done():
-        answer.set_exception(NoReply())
+        answer.set_exception(error)
+        answer.exception()  # seen, also when the client went away and nobody waits for it
 
 
 def _stopping() -> ApiError:

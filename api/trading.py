@@ -1,14 +1,17 @@
 """Submit and cancel, whoever asks: HTTP or WebSocket. Outcomes are values, refusals ApiErrors."""
 
+import asyncio
+import logging
 import secrets
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
-from api.errors import ApiError, unknown_order
+from api.errors import ApiError, internal_error, unknown_order
 from api.exchange import Exchange
-from api.observe import Submission
-from api.schemas import OrderBody, check_sizes, order_json
+from api.observe import submitted
+from api.schemas import NewOrder, check_sizes, order_json
 from api.submit import Answer, NoReply, Repeat
 from workers.adapters.errors import AdapterError
 from workers.adapters.waiting import within
@@ -18,7 +21,8 @@ from workers.core.instruments import Instrument
 from workers.core.messages import FINAL, CancelOrder, SubmitOrder
 from workers.core.records import OrderRecord, TradeRecord
 
-MASK = (1 << 62) - 1
+logger = logging.getLogger(__name__)
+
 # The one look-up after the time is up may add so much to it: a silent database keeps nobody longer.
 LOOK_S = 2.0
 
@@ -35,20 +39,127 @@ class Submitted(NamedTuple):
     repeated: bool = False
 
 
-async def submit(exchange: Exchange, body: OrderBody) -> Submitted:
+async def submit(exchange: Exchange, body: NewOrder) -> Submitted:
     """Submit an order; return when it, its fills and its ledger entries are durable.
 
     Runs without a pause until the order is on its way, so that orders enter the book in the order
     of the calls. Raises ApiError.
     """
-    exchange.metrics.orders_received(body.type, body.side).inc()
-    with Submission(exchange.metrics):
-        instrument = exchange.instruments.get(body.instrument)
-        check_sizes(body, instrument)
-        return await _submit(exchange, instrument, _command(body))
+    began = _received(exchange, body)
+    try:
+        instrument, command = _read(exchange, body)
+        heard = exchange.heard(instrument.instrument)
+        first = exchange.submitter.submit(instrument, command)
+        outcome = await _submit(exchange, instrument, command, heard, first)
+    except BaseException as error:
+        submitted(exchange.metrics, began, error)
+        raise
+    submitted(exchange.metrics, began, None)
+    return outcome
 
 
-def _command(body: OrderBody) -> SubmitOrder:
+Result = TypeVar("Result")
+# How a submitted order ended.
+Outcome = Submitted | ApiError
+
+
+def begin(exchange: Exchange, body: NewOrder, done: Callable[[Outcome], None]) -> None:
+    """Submit an order like `submit`, without a task that waits: `done` is told how it ended.
+
+    That is at once when it is refused at once. An order is on its way when this returns.
+    """
+    began = _received(exchange, body)
+
+    def end(outcome: Outcome) -> None:
+        submitted(exchange.metrics, began, outcome if isinstance(outcome, ApiError) else None)
+        done(outcome)
+
+    try:
+        instrument, command = _read(exchange, body)
+    except ApiError as refusal:
+        end(refusal)
+        return
+
+    def at_once(answer: Answer | None) -> Submitted | None:
+        if isinstance(answer, Reply) and answer.outcome == "accepted" and answer.order is not None:
+            return Submitted(answer.order, answer.trades, answer.sequence)
+        return None
+
+    heard = exchange.heard(instrument.instrument)
+    answer = exchange.submitter.send(instrument, command)
+    find_out = partial(_submit, exchange, instrument, command, heard)
+    _when_answered(exchange, answer, at_once, find_out, end)
+
+
+def begin_cancel(
+    exchange: Exchange,
+    order_id: str,
+    name: str | None,
+    done: Callable[[OrderRecord | ApiError], None],
+) -> None:
+    """Cancel like `cancel`, in the manner of `begin`."""
+    try:
+        instrument = _find_instrument(exchange, order_id, name)
+    except ApiError as refusal:
+        done(refusal)
+        return
+
+    def at_once(answer: Answer | None) -> OrderRecord | None:
+        if isinstance(answer, Reply) and answer.outcome == "cancelled":
+            return answer.order
+        return None
+
+    answer = exchange.submitter.send(instrument, CancelOrder(order_id, 0, 0))
+    find_out = partial(_cancel, exchange, instrument, order_id)
+    _when_answered(exchange, answer, at_once, find_out, done)
+
+
+def _when_answered(
+    exchange: Exchange,
+    answer: "asyncio.Future[Answer]",
+    at_once: Callable[[Answer | None], Result | None],
+    find_out: "Callable[[asyncio.Future[Answer]], Coroutine[Any, Any, Result]]",
+    done: Callable[[Result | ApiError], None],
+) -> None:
+    """Tell `done` what comes of an answer: `at_once`, or when that is None, which is rare, what
+    `find_out` does in a task.
+    """
+
+    async def finish() -> None:
+        try:
+            outcome: Result | ApiError = await find_out(answer)
+        except ApiError as refusal:
+            outcome = refusal
+        except Exception:
+            logger.exception("a command could not be answered")
+            outcome = internal_error()
+        done(outcome)
+
+    def answered(answer: "asyncio.Future[Answer]") -> None:
+        outcome = at_once(answer.result() if answer.exception() is None else None)
+        if outcome is not None:
+            done(outcome)
+        else:
+            exchange.start(finish())
+
+    answer.add_done_callback(answered)
+
+
+def _received(exchange: Exchange, body: NewOrder) -> float:
+    """Count an order that came; return when it did."""
+    metrics = exchange.metrics
+    metrics.tally.count(metrics.orders_received(body.type, body.side))
+    return time.perf_counter()
+
+
+def _read(exchange: Exchange, body: NewOrder) -> tuple[Instrument, SubmitOrder]:
+    """Return what an order asks for, and of whom. Raises ApiError."""
+    instrument = exchange.instruments.get(body.instrument)
+    check_sizes(body, instrument)
+    return instrument, _command(body)
+
+
+def _command(body: NewOrder) -> SubmitOrder:
     return SubmitOrder(
         order_id=body.order_id or make_order_id(),
         client_id=body.client_id,
@@ -68,14 +179,16 @@ async def cancel(exchange: Exchange, order_id: str, name: str | None) -> OrderRe
 
     Runs without a pause until the cancel is on its way. Raises ApiError.
     """
+    instrument = _find_instrument(exchange, order_id, name)
+    first = exchange.submitter.submit(instrument, CancelOrder(order_id, 0, 0))
+    return await _cancel(exchange, instrument, order_id, first)
+
+
+def _find_instrument(exchange: Exchange, order_id: str, name: str | None) -> Instrument:
     name = name or exchange.submitter.instrument_of(order_id)
     if name is None:
         raise unknown_order(order_id)
-    instrument = exchange.instruments.get(name)
-    try:
-        return await _cancel(exchange, instrument, order_id)
-    except AdapterError as error:
-        raise _unknown_outcome(order_id) from error
+    return exchange.instruments.get(name)
 
 
 async def locate(exchange: Exchange, order_ids: Sequence[str]) -> dict[str, str]:
@@ -86,32 +199,45 @@ async def locate(exchange: Exchange, order_ids: Sequence[str]) -> dict[str, str]
 
 def make_order_id() -> str:
     """Return a time-ordered UUID (version 7): neighbours in time are neighbours in the index."""
-    milliseconds = time.time_ns() // 1_000_000 & (1 << 48) - 1
-    chance = secrets.randbits(74)
-    high = milliseconds << 16 | 0x7 << 12 | chance >> 62
-    low = 0b10 << 62 | chance & MASK
-    text = f"{high:016x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    when = f"{time.time_ns() // 1_000_000:012x}"
+    chance = secrets.token_hex(10)
+    variant = "89ab"[int(chance[3], 16) & 3]
+    return f"{when[:8]}-{when[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
-async def _submit(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:
+async def _submit(
+    exchange: Exchange,
+    instrument: Instrument,
+    command: SubmitOrder,
+    heard: int,
+    first: Awaitable[Answer],
+) -> Submitted:
     try:
-        return await _send(exchange, instrument, command)
+        return await _answer(exchange, instrument, command, heard, first)
     except AdapterError as error:
         # It was sent. Whatever failed since then, nobody may call it not applied.
         raise _unknown_outcome(command.order_id) from error
 
 
-async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder) -> Submitted:
-    """Send an order, and once more when Redis remembers its key and PostgreSQL does not."""
+async def _answer(
+    exchange: Exchange,
+    instrument: Instrument,
+    command: SubmitOrder,
+    heard: int,
+    first: Awaitable[Answer],
+) -> Submitted:
+    """Find the answer of an order that was sent when sequence `heard` was known: `first`.
+
+    It is sent once more when Redis remembers its key and PostgreSQL does not.
+    """
     try:
-        answer = await exchange.submitter.submit(instrument, command)
+        answer = await first
         if isinstance(answer, Repeat):
-            first = await within(LOOK_S, exchange.lookups.order(answer.order_id))
-            if first is not None and _key(first, first.instrument) == _key(
+            stored = await within(LOOK_S, exchange.lookups.order(answer.order_id))
+            if stored is not None and _key(stored, stored.instrument) == _key(
                 command, instrument.instrument
             ):
-                return await _stored(exchange, instrument, command, first, repeated=True)
+                return await _stored(exchange, instrument, command, stored, repeated=True)
             # The first is still on its way, or was lost: the matcher sees whichever comes first.
             try:
                 answer = await exchange.submitter.submit(instrument, command, again=True)
@@ -121,7 +247,9 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
     except NoReply:
         answer = await within(LOOK_S, _find(exchange, instrument, command))
     if isinstance(answer, OrderRecord):
-        repeated = answer.order_id != command.order_id
+        repeated = answer.order_id != command.order_id or await _was_there(
+            exchange, instrument, answer, heard
+        )
         return await _stored(exchange, instrument, command, answer, repeated=repeated)
     if isinstance(answer, Reply):
         if answer.outcome == "accepted" and answer.order is not None:
@@ -133,6 +261,21 @@ async def _send(exchange: Exchange, instrument: Instrument, command: SubmitOrder
         if answer.outcome == "conflict":
             raise _conflict(command, answer.order_id)
     raise ApiError("unavailable", "this order could not be stored and was not applied")
+
+
+async def _was_there(
+    exchange: Exchange, instrument: Instrument, order: OrderRecord, heard: int
+) -> bool:
+    """Tell whether a stored order was accepted by sequence `heard`, which its command came after.
+
+    Not so told is a repeat that was sent before this process could have heard of the first: then
+    nobody knows which of the two was matched, and both may call the order theirs.
+    """
+    accepted = await exchange.lookups.accepted_sequence(order.order_id)
+    if accepted is None:
+        return False
+    exchange.told(instrument.instrument, accepted)
+    return accepted <= heard
 
 
 def _key(order: OrderRecord | SubmitOrder, instrument: str) -> tuple[str, str, str]:
@@ -178,8 +321,19 @@ async def _stored(
     return Submitted(order, trades, repeated=repeated)
 
 
-async def _cancel(exchange: Exchange, instrument: Instrument, order_id: str) -> OrderRecord:
-    answer = await _send_cancel(exchange, instrument, order_id)
+async def _cancel(
+    exchange: Exchange, instrument: Instrument, order_id: str, first: Awaitable[Answer]
+) -> OrderRecord:
+    try:
+        return await _cancelled(exchange, instrument, order_id, first)
+    except AdapterError as error:
+        raise _unknown_outcome(order_id) from error
+
+
+async def _cancelled(
+    exchange: Exchange, instrument: Instrument, order_id: str, first: Awaitable[Answer]
+) -> OrderRecord:
+    answer = await _await_cancel(exchange, order_id, first)
     if isinstance(answer, Reply) and answer.outcome == "cancelled":
         assert answer.order is not None
         return answer.order
@@ -203,9 +357,11 @@ async def _cancel(exchange: Exchange, instrument: Instrument, order_id: str) -> 
     raise ApiError("unavailable", f"order {order_id} was not cancelled: try again")
 
 
-async def _send_cancel(exchange: Exchange, instrument: Instrument, order_id: str) -> Answer | None:
+async def _await_cancel(
+    exchange: Exchange, order_id: str, first: Awaitable[Answer]
+) -> Answer | None:
     try:
-        return await exchange.submitter.submit(instrument, CancelOrder(order_id, 0, 0))
+        return await first
     except NoReply:
         order = await within(LOOK_S, exchange.lookups.order(order_id))
         if order is None or order.status in FINAL:

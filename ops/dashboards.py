@@ -89,6 +89,13 @@ BUSINESS = (
     Panel("Volume of the last day", "short", (
         ("sum by (instrument) (increase(trade_volume_total[1d]))", "{{instrument}}"),
     )),
+    Panel("Active clients", "short", (
+        ("max by (activity) (active_clients)", "{{activity}}"),
+    ), "In the last hour"),
+    Panel("Fee revenue by segment", "short", (
+        ("sum by (segment, asset) (max by (segment, role, asset) (fee_revenue))",
+         "{{segment}} {{asset}}"),
+    ), "In the last hour, less rebates"),
     Panel("Fills by role", "ops", rate("fills_total", "role")),
     Panel("Orders by type and side", "ops", rate("orders_received_total", "type", "side")),
     Panel("Depth", "short", (

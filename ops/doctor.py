@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
 
 def examine(env: Mapping[str, str], running: Mapping[str, object]) -> Iterator[Finding]:
     """Yield every finding. `running` is what an exchange on this machine says of itself."""
-    from ops.checkup import machine, market, postgres, redis
+    from ops.checkup import kafka, machine, market, postgres, redis
 
     yield machine.check_python()
     yield machine.check_packages()
@@ -53,9 +53,11 @@ def examine(env: Mapping[str, str], running: Mapping[str, object]) -> Iterator[F
         return
     answers = [*postgres.check_postgres(settings), *redis.check_redis(settings)]
     yield from answers
+    yield from kafka.check_kafka(settings)
     levels = {finding.check: finding.level for finding in answers}
     if {levels.get(check) for check in ("postgres migrations", "redis clock")} <= {"ok", "warning"}:
         yield from market.check_market(settings)
+        yield from kafka.check_mirror(settings)
 
 
 def _print(findings: list[Finding]) -> None:

@@ -40,6 +40,11 @@ BESIDES = {
         "A folder in which the metrics of all processes of this machine add up; empty: each "
         "process answers for itself.",
     ),
+    "REDIS_CLUSTER_NODES": (
+        "",
+        "REDIS_URL is a node of a Redis Cluster, and these are more of them, as "
+        "`host:port,host:port`: whichever answers tells of the others.",
+    ),
     "REDIS_CA": (
         "",
         "For rediss://: the certificate of who signed the server's, as PEM text or a file's path.",

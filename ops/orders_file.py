@@ -40,7 +40,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".json": "jsonl",
     ".csv": "lobster",
 }
-_LOBSTER_PASSED_OVER: Final = {
+LOBSTER_PASSED_OVER: Final = {
     b"2": "LOBSTER 2, partial cancellation",
     b"5": "LOBSTER 5, hidden execution",
     b"6": "LOBSTER 6, cross trade",
@@ -48,8 +48,8 @@ _LOBSTER_PASSED_OVER: Final = {
 }
 _LOBSTER_SIDES: Final = {b"1": ("buy", "sell"), b"-1": ("sell", "buy")}
 # Units of 1e-8 in 1, and in LOBSTER's 1/10000.
-_ONE_UNITS: Final = 10**8
-_LOBSTER_PRICE_UNITS: Final = 10**4
+ONE_UNITS: Final = 10**8
+LOBSTER_PRICE_UNITS: Final = 10**4
 
 
 class Line(NamedTuple):
@@ -96,7 +96,7 @@ def read_orders(
         return _parse_lobster(number, text, instrument, clients)
 
     with _open(path) as file:
-        lines = _numbered_lines(file)
+        lines = numbered_lines(file)
         first = next(lines, None)
         if first is None:
             return
@@ -124,7 +124,7 @@ def _open(path: Path) -> "nullcontext[BinaryIO] | BinaryIO":
     return nullcontext(sys.stdin.buffer) if path == Path("-") else path.open("rb")
 
 
-def _numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield the lines from number 1; of one that is too long only the beginning is kept."""
     number = 0
     while text := file.readline(LINE_LENGTH_MAX + 1):
@@ -179,23 +179,23 @@ def _parse_lobster(number: int, text: bytes, instrument: str, clients: int) -> L
     if len(columns) < 6:
         raise MalformedLine("not a LOBSTER row: fewer than 6 columns")
     kind = columns[1].strip()
-    if kind in _LOBSTER_PASSED_OVER:
-        return Unsent(number, _LOBSTER_PASSED_OVER[kind], malformed=False)
+    if kind in LOBSTER_PASSED_OVER:
+        return Unsent(number, LOBSTER_PASSED_OVER[kind], malformed=False)
     if kind not in (b"1", b"3", b"4"):
         raise MalformedLine("event type is not 1 to 7")
-    lobster_no = _positive(columns[2], "order number")
+    lobster_no = positive(columns[2], "order number")
     order_id = f"lobster-{lobster_no}"
     if kind == b"3":
         return Line(number, instrument, order_id, None, repeatable=True)
-    maker_side, taker_side = _lobster_sides(columns[5])
-    quantity_units = _positive(columns[3], "size") * _ONE_UNITS
+    maker_side, taker_side = lobster_sides(columns[5])
+    quantity_units = positive(columns[3], "size") * ONE_UNITS
     order: dict[str, object] = {
         "client_id": f"lobster-{lobster_no % clients}",
         "order_id": order_id,
         "instrument": instrument,
         "side": maker_side,
         "type": "limit",
-        "price": format_units(_positive(columns[4], "price") * _LOBSTER_PRICE_UNITS),
+        "price": format_units(positive(columns[4], "price") * LOBSTER_PRICE_UNITS),
         "quantity": format_units(quantity_units),
     }
     if kind == b"4":
@@ -210,7 +210,7 @@ def _parse_lobster(number: int, text: bytes, instrument: str, clients: int) -> L
     return Line(number, instrument, str(order["order_id"]), orjson.dumps(order), repeatable=True)
 
 
-def _lobster_sides(direction: bytes) -> tuple[str, str]:
+def lobster_sides(direction: bytes) -> tuple[str, str]:
     """Return the side of the order that the row is about, and of the one that meets it."""
     sides = _LOBSTER_SIDES.get(direction.strip())
     if sides is None:
@@ -218,7 +218,7 @@ def _lobster_sides(direction: bytes) -> tuple[str, str]:
     return sides
 
 
-def _positive(column: bytes, name: str) -> int:
+def positive(column: bytes, name: str) -> int:
     column = column.strip()
     if not column.isdigit() or len(column) > 18 or not int(column):
         raise MalformedLine(f"{name} is not a whole number above zero")

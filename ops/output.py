@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-COLOURS = {"run": 37, "web": 36, "matcher": 33, "jobs": 35, "mirror": 34, "clock": 32}
+COLOURS = {"run": 37, "web": 36, "matcher": 33, "jobs": 35, "mirror": 34, "clock": 32, "market": 96}
 
 
 class Output:

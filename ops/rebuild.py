@@ -41,9 +41,9 @@ LEASE_MS = 120_000
 COMPARE_LENGTH = 5_000
 ADVICE = (
     "Something was left out: the topics hold a command that was not mirrored to its end. Readers\n"
-    "may have seen it, and its numbers will be given to others. Give the topics a new prefix\n"
-    "(KAFKA_TOPIC_PREFIX), to which everything is then written, and have readers begin anew."
+    "may have seen it; what comes under its numbers has a later timeline, which tells them."
 )
+REASON = "rebuilt from Kafka"
 REPORT = (
     "instrument", "sequence", "orders", "trades", "resting", "repeats", "left out", "book",
 )  # fmt: skip
@@ -74,6 +74,7 @@ def main(args: argparse.Namespace) -> int:
             database_url(args), connect_timeout=CONNECT_TIMEOUT_S, autocommit=True
         ) as connection:
             connection.execute(sql.query("assume_role"), {"role": OWNER})
+            restored = 0
             rows = []
             for instrument in sorted(found[EVENTS]):
                 parts = {
@@ -81,7 +82,11 @@ def main(args: argparse.Namespace) -> int:
                     for topic in TOPICS
                     if instrument in found[topic]
                 }
-                rows.append(Restoration(connection, settings, instrument, parts).run())
+                restoration = Restoration(connection, settings, instrument, parts)
+                rows.append(restoration.run())
+                restored += restoration.restored
+            if restored:
+                connection.execute(sql.query("begin_timeline"), {"reason": REASON})
             print_table(REPORT, rows, "The topics are empty.")
             wrong |= any(row[-1] != "ok" for row in rows)
             if any(row[-2] for row in rows):
@@ -123,6 +128,8 @@ class Restoration:
         self._instrument = instrument
         self._parts = parts
         self._instrument_id = self._epoch = self._sequence = 0
+        # How many events were not here before.
+        self.restored = 0
         self._book: Book = {}
 
     def run(self) -> tuple[Any, ...]:
@@ -183,6 +190,8 @@ class Restoration:
             if update is None or None in found or (trade is None and changed == 2):
                 return
             others = [one for one in (trade, update, *found) if one is not None]
+            if any(one.timeline != record.timeline for one in others):
+                return  # one that began, and not everywhere yet
             if any(one.sequence != record.sequence for one in others):
                 raise OpsError(
                     f"the topics do not agree on sequence {record.sequence} of {self._instrument}"
@@ -245,6 +254,7 @@ class Restoration:
             orders=_array(orders.values()),
         )
         self._sequence = steps[-1].sequence
+        self.restored += len(steps)
 
     def _change_book(self, changes: list[dict[str, Any]]) -> None:
         for change in changes:
@@ -271,16 +281,15 @@ class Restoration:
             ORDERS: self._sequence + trade_no,
         }
         left_out = sum(max(0, part.last - restored[topic]) for topic, part in self._parts.items())
-        if not left_out:
-            # Nobody has read anything that is not here: the topics go on.
-            first = {topic: part.first - 1 for topic, part in self._parts.items()}
-            self._rows(
-                "resume_mirror",
-                instrument_id=self._instrument_id,
-                epoch=self._epoch,
-                from_sequence=first[EVENTS],
-                from_trade_no=first.get(TRADES, 0),
-            )
+        # What is not here the mirror writes again, on a later timeline.
+        first = {topic: part.first - 1 for topic, part in self._parts.items()}
+        self._rows(
+            "resume_mirror",
+            instrument_id=self._instrument_id,
+            epoch=self._epoch,
+            from_sequence=first[EVENTS],
+            from_trade_no=first.get(TRADES, 0),
+        )
         return (
             self._instrument,
             self._sequence,

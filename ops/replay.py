@@ -9,6 +9,9 @@ What may be sent again: everything the exchange certainly did not apply (connect
 would recognize, which is a cancel or an order with an order_id or an idempotency_key. Any other
 order is counted as unknown and left alone.
 
+`python -m ops market --replay` plays a file at its own pace, in its exact order, among everybody
+else's orders: that one is for watching, this one for sending everything once.
+
 A run that stops early names the `--skip` to resume with: the largest N such that the first N lines
 of the file are done. Lines after it may have been answered too; sending those again is safe under
 the same condition.

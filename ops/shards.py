@@ -56,7 +56,8 @@ def main(args: argparse.Namespace) -> int:
 async def _lags(url: str, instruments: Sequence[str]) -> dict[str, int]:
     lags = StreamLags(url)
     try:
-        return await lags.read(instruments)
+        states = await lags.read(instruments)
+        return {name: state.lag for name, state in states.items()}
     except AdapterError as error:
         raise OpsError(str(error)) from error
     finally:

@@ -8,12 +8,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from types import FrameType
 
 import psutil
 
 from ops import processes, reload
 from ops.address import Address, PortTakenError
+from ops.arguments import amount_above_zero
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import Server
 from ops.errors import OpsError
@@ -30,6 +32,9 @@ PROGRAMS = (
     Program("matcher", "workers.matching"),
     Program("jobs", "workers.jobs", ("--clock",)),
 )
+
+# Orders per second of `--market`: a book that moves all the time, and a tenth of a processor.
+MARKET_RATE = Decimal(100)
 
 # The servers an exchange needs, by the variable that gives one, in the order they start.
 SERVERS: dict[str, type[Server]] = {"DATABASE_URL": Postgres, "REDIS_URL": Valkey}
@@ -77,6 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dev", action="store_true", help="start the processes again when their code changes"
     )
     parser.add_argument(
+        "--market",
+        nargs="?",
+        type=amount_above_zero,
+        const=MARKET_RATE,
+        metavar="RATE",
+        help=f"make a market that is alive, of so many orders per second ({MARKET_RATE}); "
+        "see `python -m ops market`",
+    )
+    parser.add_argument(
         "--servers",
         action="store_true",
         help="start the servers alone, for processes that something else starts (honcho)",
@@ -91,6 +105,11 @@ def _port(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM; a second one ends everything at once."""
+    if args.servers and args.market:
+        raise OpsError(
+            "--market trades with the processes that --servers leaves to you: start it after them, "
+            "with `python -m ops market`"
+        )
     given = {name: url for name in SERVERS if (url := os.environ.get(name))}
     _check_environment(given, args.host)
     with contextlib.ExitStack() as stack:
@@ -98,9 +117,17 @@ def main(args: argparse.Namespace) -> int:
         instance = Instance(data)
         address = _claim(args.host, args.port, instance)
         stack.enter_context(instance.locked())
-        programs = () if args.servers else PROGRAMS
+        programs = () if args.servers else (*_market(args.market, address), *PROGRAMS)
         Run(instance, address, given, args.ephemeral, programs, args.dev).run()
     return 0
+
+
+def _market(rate: Decimal | None, address: Address) -> tuple[Program, ...]:
+    """Return the program that makes a market, if it is wanted. It stops first: it has to cancel."""
+    if rate is None:
+        return ()
+    arguments = ("market", "--url", address.url, "--rate", str(rate))
+    return (Program("market", "ops", arguments, late=True),)
 
 
 def _claim(host: str, port: int, instance: Instance) -> Address:
@@ -238,7 +265,7 @@ class Run:
             return
         await supervisor.start()
         await supervisor.until_ready(self._address.missing, READY_TIMEOUT_S)
-        supervisor.keep()
+        await supervisor.keep()
         self._output.text(
             BANNER.format(
                 url=self._address.url,

@@ -30,11 +30,15 @@ LAST_LINES_MAX = 10
 
 @dataclass(frozen=True)
 class Program:
-    """A process of the exchange: the name it goes by and the module it runs."""
+    """A process of the exchange: the name it goes by and the module it runs.
+
+    One that is `late` is a client of the others: it starts when they are ready.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...] = ()
+    late: bool = False
 
     @property
     def command(self) -> list[str]:
@@ -90,9 +94,10 @@ class Supervisor:
         return {name: child.process.pid for name, child in self._children.items()}
 
     async def start(self) -> None:
-        """Start every program."""
+        """Start every program that need not wait for the others."""
         for program in self._programs:
-            await self._start(program)
+            if not program.late:
+                await self._start(program)
 
     async def until_ready(self, missing: Callable[[], str | None], timeout_s: float) -> None:
         """Wait until `missing()`, which says what is missing, returns None.
@@ -114,8 +119,11 @@ class Supervisor:
                 said_at = now
             await asyncio.sleep(READY_POLL_S)
 
-    def keep(self) -> None:
-        """From now on, start again each program that dies."""
+    async def keep(self) -> None:
+        """Start those that are late; from now on, start again each program that dies."""
+        for program in self._programs:
+            if program.late:
+                await self._start(program)
         self._keepers = [asyncio.create_task(self._keep(program)) for program in self._programs]
 
     async def stop(self) -> None:
@@ -123,7 +131,9 @@ class Supervisor:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for name, child in self._children.items():
+        in_order = [program.name for program in self._programs if program.name in self._children]
+        for name in in_order:
+            child = self._children[name]
             if child.process.returncode is None:
                 child.process.terminate()
                 try:

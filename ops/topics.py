@@ -18,17 +18,29 @@ SILENCES_MAX = 30
 
 
 class Part(NamedTuple):
-    """What a topic holds of one instrument: numbers `first` to `last`, of which some repeatedly."""
+    """What a topic holds of one instrument: numbers `first` to `last`, of which some repeatedly.
+
+    `timelines` are pairs of a timeline and its first number, in rising order: what older ones have
+    under that number and above was replaced when the database was restored.
+    """
 
     partition: int
     offset: int
     first: int
     last: int
     messages: int
+    timelines: tuple[tuple[int, int], ...]
 
     @property
     def repeats(self) -> int:
         return self.messages - (self.last - self.first + 1)
+
+    def holds(self, record: "Record") -> bool:
+        """Tell whether no later timeline has replaced a message."""
+        return all(
+            timeline <= record.timeline or record.number < first
+            for timeline, first in self.timelines
+        )
 
 
 class Record(NamedTuple):
@@ -36,6 +48,7 @@ class Record(NamedTuple):
 
     number: int
     sequence: int
+    timeline: int
     value: bytes
 
 
@@ -44,22 +57,31 @@ def survey(settings: KafkaSettings, topic: str) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for message in read(settings, topic, None, 0):
         instrument = _key(message)
-        number, _ = numbers(message)
+        number, _, timeline, _ = record_of(message)
         partition, offset = _place(message)
         part = parts.get(instrument)
         if part is None:
-            parts[instrument] = Part(partition, offset, number, number, 1)
+            parts[instrument] = Part(partition, offset, number, number, 1, ((timeline, number),))
             continue
         if part.partition != partition:
             raise OpsError(
                 f"{topic} has {instrument} in several partitions: their number was changed, and "
                 "the order of the messages is lost"
             )
-        if number > part.last + 1:
-            raise OpsError(f"{topic}: {instrument} has a gap: {number} follows {part.last}")
-        if number < part.first:
-            raise OpsError(f"{topic}: {instrument} begins with {part.first}, and {number} follows")
-        parts[instrument] = part._replace(last=max(part.last, number), messages=part.messages + 1)
+        part = part._replace(messages=part.messages + 1)
+        latest, _ = part.timelines[-1]
+        if timeline >= latest:  # else of a mirror that should not run any more
+            if number > part.last + 1:
+                raise OpsError(f"{topic}: {instrument} has a gap: {number} follows {part.last}")
+            if number < part.first:
+                raise OpsError(
+                    f"{topic}: {instrument} begins with {part.first}, and {number} follows"
+                )
+            if timeline > latest:
+                begun = (*part.timelines, (timeline, number))
+                part = part._replace(last=number, timelines=begun)
+            part = part._replace(last=max(part.last, number))
+        parts[instrument] = part
     return parts
 
 
@@ -69,12 +91,16 @@ def records(settings: KafkaSettings, topic: str, instrument: str, part: Part) ->
     for message in read(settings, topic, part.partition, part.offset):
         if _key(message) != instrument:
             continue
-        number, sequence = numbers(message)
-        if number > expected:
-            raise OpsError(f"{topic}: {instrument} has a gap: {number} follows {expected - 1}")
-        if number == expected:
+        record = record_of(message)
+        if not part.holds(record):
+            continue
+        if record.number > expected:
+            raise OpsError(
+                f"{topic}: {instrument} has a gap: {record.number} follows {expected - 1}"
+            )
+        if record.number == expected:
             expected += 1
-            yield Record(number, sequence, message.value() or b"")
+            yield record
 
 
 def read(
@@ -106,17 +132,23 @@ def read(
             raise OpsError(f"Kafka: {error.args[0].str()}") from error
 
 
-def numbers(message: Message) -> tuple[int, int]:
-    """Return a message's number and sequence. Raises OpsError for one that is not ours."""
+def record_of(message: Message) -> Record:
+    """Return a message as it was written. Raises OpsError for one that is not ours."""
     headers = dict(message.headers() or ())
     try:
         version = int(headers["schema_version"] or "")
-        number, sequence = int(headers["number"] or ""), int(headers["sequence"] or "")
+        record = Record(
+            int(headers["number"] or ""),
+            int(headers["sequence"] or ""),
+            # Mirrors before version 0009 of the database did not say.
+            int(headers.get("timeline") or 1),
+            message.value() or b"",
+        )
     except (KeyError, ValueError) as error:
         raise OpsError(f"{message.topic()} holds a message that no mirror wrote") from error
     if version != SCHEMA_VERSION:
         raise OpsError(f"{message.topic()} holds messages of schema version {version}")
-    return number, sequence
+    return record
 
 
 @contextmanager

@@ -10,7 +10,7 @@ _NAME = re.compile(r"^-- :name (\w+)$", re.MULTILINE)
 _EACH = re.compile(r"^ *-- :(?:each|end)\n", re.MULTILINE)
 
 # The newest migration: a process serves only a database that has it.
-HEAD = "0008"
+HEAD = "0013"
 
 
 def script(path: str) -> str:

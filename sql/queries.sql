@@ -6,7 +6,8 @@ SELECT set_config('role', rolname, false) FROM pg_roles
 WHERE rolname = %(role)s AND pg_has_role(current_user, oid, 'MEMBER');
 
 -- :name acquire_shard
-SELECT * FROM exchange.acquire_shard_v1(%(instrument_id)s, %(owner)s, %(lease_ms)s);
+SELECT * FROM exchange.acquire_shard_v2(
+    %(instrument_id)s, %(owner)s, %(lease_ms)s, %(epoch_min)s);
 
 -- :name renew_lease
 SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
@@ -15,7 +16,7 @@ SELECT exchange.renew_lease_v1(%(instrument_id)s, %(epoch)s, %(lease_ms)s);
 SELECT exchange.release_lease_v2(%(instrument_id)s, %(epoch)s);
 
 -- :name report_matcher
-SELECT * FROM exchange.report_matcher_v1(%(owner)s, %(alive_ms)s);
+SELECT * FROM exchange.report_matcher_v2(%(owner)s, %(alive_ms)s);
 
 -- :name retire_matcher
 SELECT exchange.retire_matcher_v1(%(owner)s);
@@ -30,7 +31,7 @@ SELECT * FROM exchange.list_shards_v1();
 SELECT * FROM exchange.list_matchers_v1();
 
 -- :name load_orders
-SELECT * FROM exchange.load_orders_v1(
+SELECT * FROM exchange.load_orders_v2(
     %(instrument_id)s, %(status)s, %(after)s, %(order_nos)s);
 
 -- :name changed_orders
@@ -53,7 +54,7 @@ SELECT * FROM exchange.find_first_orders_v1(
     %(instrument_id)s, %(order_ids)s, %(client_ids)s, %(keys)s);
 
 -- :name commit_batch
-SELECT exchange.commit_batch_v3(
+SELECT exchange.commit_batch_v4(
     %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
     %s, %s, %s, %s, %s,
@@ -91,6 +92,12 @@ SELECT * FROM exchange.ticker_v2(%(instrument)s);
 -- :name get_positions
 SELECT * FROM exchange.get_positions_v1(%(client_id)s);
 
+-- :name knows_client
+SELECT exchange.knows_client_v1(%(client_id)s);
+
+-- :name fees_earned
+SELECT * FROM exchange.fees_earned_v1();
+
 -- :name read_changes
 SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
 
@@ -98,11 +105,11 @@ SELECT * FROM exchange.read_changes_v1(%(instrument_id)s, %(after)s, %(limit)s);
 SELECT * FROM exchange.read_changed_orders_v1(%(instrument_id)s, %(after)s, %(limit)s);
 
 -- :name take_snapshot
-SELECT * FROM exchange.take_snapshot_v1(%(instrument_id)s);
+SELECT * FROM exchange.take_snapshot_v2(%(instrument_id)s);
 
 -- :name take_snapshot_of
 SELECT t.* FROM exchange.list_instruments() i
-CROSS JOIN LATERAL exchange.take_snapshot_v1(i.instrument_id) t
+CROSS JOIN LATERAL exchange.take_snapshot_v2(i.instrument_id, '1 minute') t
 WHERE i.instrument = %(instrument)s;
 
 -- :name thin_snapshots_of
@@ -206,6 +213,15 @@ WHERE instrument_id = %(instrument_id)s AND status IN ('open', 'partially_filled
 -- :name restored_counts
 SELECT order_no, trade_no FROM exchange.shard WHERE instrument_id = %(instrument_id)s;
 
+-- :name current_timeline
+SELECT exchange.current_timeline_v1();
+
+-- :name begin_timeline
+SELECT * FROM exchange.begin_timeline_v1(%(reason)s);
+
+-- :name list_timelines
+SELECT * FROM exchange.list_timelines_v1();
+
 -- :name migration_head
 SELECT version_num FROM exchange.alembic_version;
 
@@ -283,6 +299,12 @@ SELECT * FROM exchange.compare_depth_v1(
 
 -- :name read_state
 SELECT * FROM exchange.read_state_v1(%(instrument_id)s);
+
+-- :name recent_clients
+SELECT * FROM exchange.recent_clients_v1(%(from)s);
+
+-- :name recent_fees
+SELECT * FROM exchange.recent_fees_v1(%(from)s);
 
 -- :name list_dead_letters
 SELECT * FROM exchange.list_dead_letters_v1(%(limit)s);

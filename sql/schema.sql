@@ -1895,6 +1895,28 @@ $$;
 ALTER FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
 
 --
+-- Name: acquire_shard_v2(integer, text, integer, bigint); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) RETURNS TABLE(epoch bigint, last_stream_id text, sequence bigint, order_no bigint, trade_no bigint, last_time_us bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    UPDATE shard s
+    SET epoch = greatest(s.epoch + 1, p_epoch_min),
+        owner = p_owner,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE s.instrument_id = p_instrument_id
+      AND (s.owner IS NULL OR s.owner = p_owner
+           OR s.lease_until NOT BETWEEN clock_timestamp()
+              AND clock_timestamp() + p_lease_ms * interval '1 millisecond' + interval '1 minute')
+    RETURNING s.epoch, s.last_stream_id, s.sequence, s.order_no, s.trade_no, s.last_time_us
+$$;
+
+
+ALTER FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) OWNER TO exchange_owner;
+
+--
 -- Name: add_fill(exchange.position_state, exchange.position_state, numeric, numeric); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -2143,6 +2165,46 @@ $$;
 
 
 ALTER FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: begin_timeline_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.begin_timeline_v1(p_reason text) RETURNS TABLE(timeline bigint, instrument text, sequence bigint, trade_no bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_busy text;
+    v_timeline bigint;
+BEGIN
+    PERFORM FROM shard ORDER BY instrument_id FOR UPDATE;
+    PERFORM FROM mirror_offsets ORDER BY instrument_id FOR UPDATE;
+    SELECT string_agg(DISTINCT i.instrument, ', ' ORDER BY i.instrument) INTO v_busy
+    FROM (SELECT instrument_id, owner, lease_until FROM shard
+          UNION ALL SELECT instrument_id, owner, lease_until FROM mirror_offsets) AS lease
+    JOIN instruments i USING (instrument_id)
+    WHERE lease.owner IS NOT NULL AND lease.lease_until > clock_timestamp();
+    IF v_busy IS NOT NULL THEN
+        RAISE EXCEPTION '% is being matched or mirrored: stop every process of the exchange first', v_busy
+            USING ERRCODE = 'EX012';
+    END IF;
+    v_timeline := greatest(
+        current_timeline_v1() + 1, floor(extract(epoch FROM clock_timestamp()))::bigint);
+    RETURN QUERY
+    WITH begun AS (
+        INSERT INTO timelines (timeline, instrument_id, sequence, trade_no, reason)
+        SELECT v_timeline, s.instrument_id, s.sequence, s.trade_no, p_reason FROM shard s
+        RETURNING timelines.*
+    )
+    SELECT b.timeline, i.instrument, b.sequence, b.trade_no
+    FROM begun b JOIN instruments i USING (instrument_id) ORDER BY b.instrument_id;
+END
+$$;
+
+
+ALTER FUNCTION exchange.begin_timeline_v1(p_reason text) OWNER TO exchange_owner;
 
 --
 -- Name: best_level_v1(integer, exchange.side); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3317,6 +3379,287 @@ $$;
 ALTER FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
 
 --
+-- Name: commit_batch_v4(integer, bigint, text, text, bigint, bigint, bigint, bigint, integer, text[], bigint[], exchange.side[], exchange.order_type[], numeric[], numeric[], numeric[], numeric[], exchange.order_status[], text[], text[], bigint[], bigint[], numeric[], numeric[], exchange.order_status[], text[], bigint[], numeric[], numeric[], exchange.side[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], numeric[], exchange.side[], exchange.order_type[], numeric[], text[], text[], bytea[], text[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.commit_batch_v4(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_memoize TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE
+    v_shard shard%ROWTYPE;
+    v_base_asset_id integer;
+    v_quote_asset_id integer;
+    v_look_up_fees boolean;
+    v_at timestamptz := from_us(p_time_us);
+    v_orders integer := cardinality(orders_sequence);
+    v_trades integer := cardinality(trades_sequence);
+    v_events integer := v_orders + v_trades + cardinality(cancels_sequence);
+    v_from_sequence bigint := p_sequence - v_events;
+    v_from_order_no bigint := p_order_no - v_orders;
+    v_from_trade_no bigint := p_trade_no - v_trades;
+    v_count integer;
+    v_moved integer;
+    v_room bigint;
+    v_maker_fees numeric[];
+    v_taker_fees numeric[];
+    v_maker_segments smallint[];
+    v_taker_segments smallint[];
+    v_has_fees boolean := false;
+BEGIN
+    -- The common case first, in one statement; what is wrong is looked for when something is.
+    UPDATE shard
+    SET last_stream_id = p_to_stream_id, sequence = p_sequence, order_no = p_order_no,
+        trade_no = p_trade_no, last_time_us = p_time_us,
+        lease_until = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+    WHERE instrument_id = p_instrument_id AND epoch = p_epoch
+      AND last_stream_id = p_from_stream_id AND sequence = v_from_sequence
+      AND order_no = v_from_order_no AND trade_no = v_from_trade_no
+      AND last_time_us <= p_time_us;
+    IF NOT FOUND THEN
+        SELECT * INTO v_shard FROM shard WHERE instrument_id = p_instrument_id FOR UPDATE;
+        IF v_shard.epoch IS DISTINCT FROM p_epoch THEN
+            RAISE EXCEPTION 'fenced: epoch % has passed to epoch %', p_epoch, v_shard.epoch
+                USING ERRCODE = 'EX001';
+        ELSIF v_shard.last_stream_id <> p_from_stream_id THEN
+            RAISE EXCEPTION 'stale: position is %, not %', v_shard.last_stream_id, p_from_stream_id
+                USING ERRCODE = 'EX002';
+        END IF;
+        RAISE EXCEPTION 'the counters do not follow on' USING ERRCODE = 'EX003';
+    END IF;
+
+    SELECT i.base_asset_id, i.quote_asset_id,
+           EXISTS (SELECT FROM fees WHERE instrument_id = p_instrument_id)
+           OR EXISTS (SELECT FROM client_segments WHERE segment_id <> 1),
+           (SELECT last_sequence FROM partition_ranges WHERE instrument_id = p_instrument_id
+            ORDER BY first_sequence DESC LIMIT 1),
+           (SELECT count(DISTINCT s)
+            FROM unnest(orders_sequence || trades_sequence || cancels_sequence) AS s
+            WHERE s > v_from_sequence AND s <= p_sequence)
+    INTO STRICT v_base_asset_id, v_quote_asset_id, v_look_up_fees, v_room, v_count
+    FROM instruments i WHERE i.instrument_id = p_instrument_id;
+    IF v_count <> v_events THEN
+        RAISE EXCEPTION 'the sequences have a hole' USING ERRCODE = 'EX003';
+    END IF;
+    IF p_sequence > v_room THEN
+        PERFORM make_ranges_v1(p_instrument_id, p_sequence);
+    END IF;
+
+    IF v_orders > 0 OR cardinality(cancels_sequence) > 0 THEN
+        WITH fresh AS (
+            INSERT INTO orders (
+                instrument_id, order_no, order_id, client_no, side, type, price, quantity,
+                filled_quantity, filled_value, status, status_reason, idempotency_key, sequence,
+                created_at, updated_at)
+            SELECT p_instrument_id, v_from_order_no + o.n, o.order_id, o.client_no, o.side, o.type,
+                   nullif(o.price, 0) * 0.00000001, o.quantity * 0.00000001,
+                   o.filled * 0.00000001, o.value * 0.0000000000000001,
+                   o.status, nullif(o.reason, ''), nullif(o.key, ''), o.sequence, v_at, v_at
+            FROM unnest(orders_order_id, orders_client_no, orders_side, orders_type, orders_price,
+                        orders_quantity, orders_filled, orders_value, orders_status,
+                        orders_reason, orders_key, orders_sequence) WITH ORDINALITY
+                AS o(order_id, client_no, side, type, price, quantity, filled, value, status,
+                     reason, key, sequence, n)
+            RETURNING sequence, order_no, side, type, price, quantity, status, status_reason
+        )
+        INSERT INTO order_events (instrument_id, sequence, kind, order_no, side, type, price,
+                                  quantity, reason, happened_at)
+        SELECT p_instrument_id, f.sequence,
+               CASE f.status WHEN 'rejected' THEN 'rejected' ELSE 'accepted' END::event_kind,
+               f.order_no, f.side, f.type, f.price, f.quantity,
+               CASE f.status WHEN 'rejected' THEN f.status_reason END, v_at
+        FROM fresh f
+        UNION ALL
+        SELECT p_instrument_id, c.sequence, 'cancelled', c.order_no, c.side, c.type,
+               nullif(c.price, 0) * 0.00000001, c.quantity * 0.00000001, c.reason, v_at
+        FROM unnest(cancels_sequence, cancels_order_no, cancels_quantity, cancels_side,
+                    cancels_type, cancels_price, cancels_reason)
+            AS c(sequence, order_no, quantity, side, type, price, reason);
+    END IF;
+
+    IF cardinality(updates_order_no) > 0 THEN
+        -- The first order not before the wanted one is the wanted one. Asked for with "=", the
+        -- index by status would do as well in a small table, and be walked whole once it has grown.
+        UPDATE orders o
+        SET filled_quantity = o.filled_quantity + u.filled * 0.00000001,
+            filled_value = o.filled_value + u.value * 0.0000000000000001,
+            status = u.status, status_reason = nullif(u.reason, ''), updated_at = v_at
+        FROM (
+            SELECT r.tid, c.filled, c.value, c.status, c.reason
+            FROM unnest(updates_order_no, updates_filled, updates_value, updates_status,
+                        updates_reason) AS c(order_no, filled, value, status, reason)
+            CROSS JOIN LATERAL (
+                SELECT o.ctid AS tid, o.order_no, o.status FROM orders o
+                WHERE o.instrument_id = p_instrument_id AND o.order_no >= c.order_no
+                ORDER BY o.order_no LIMIT 1) r
+            WHERE r.order_no = c.order_no AND r.status IN ('open', 'partially_filled')
+        ) u
+        WHERE o.ctid = u.tid;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        IF v_count <> cardinality(updates_order_no) THEN
+            RAISE EXCEPTION 'an order is not resting' USING ERRCODE = 'EX003';
+        END IF;
+    END IF;
+
+    IF v_trades > 0 THEN
+        -- Looked up only where there is something to find: else all are in segment 1 and pay
+        -- nothing.
+        IF v_look_up_fees THEN
+            SELECT array_agg(m.segment_id ORDER BY t.n), array_agg(k.segment_id ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * mf.maker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   array_agg(coalesce(ceil(t.product * kf.taker_bps * 0.0001)
+                                      * 0.0000000000000001, 0) ORDER BY t.n),
+                   bool_or(mf.maker_bps <> 0 OR kf.taker_bps <> 0)
+            INTO STRICT v_maker_segments, v_taker_segments, v_maker_fees, v_taker_fees, v_has_fees
+            FROM (SELECT u.maker, u.taker, u.price * u.quantity AS product, u.n
+                  FROM unnest(trades_price, trades_quantity, trades_maker_client_no,
+                              trades_taker_client_no) WITH ORDINALITY
+                      AS u(price, quantity, maker, taker, n)) t
+            JOIN clients m ON m.client_no = t.maker
+            JOIN clients k ON k.client_no = t.taker
+            LEFT JOIN fees mf
+                ON mf.instrument_id = p_instrument_id AND mf.segment_id = m.segment_id
+            LEFT JOIN fees kf
+                ON kf.instrument_id = p_instrument_id AND kf.segment_id = k.segment_id;
+            IF cardinality(v_maker_fees) IS DISTINCT FROM cardinality(trades_sequence) THEN
+                RAISE EXCEPTION 'a trade names an unknown client' USING ERRCODE = 'EX003';
+            END IF;
+        END IF;
+        WITH t AS MATERIALIZED (
+            SELECT u.sequence, CASE u.taker_side WHEN 'buy' THEN u.taker ELSE u.maker END AS buyer,
+                   CASE u.taker_side WHEN 'buy' THEN u.maker ELSE u.taker END AS seller,
+                   u.quantity * 0.00000001 AS quantity,
+                   u.price * u.quantity * 0.0000000000000001 AS value,
+                   u.price * 0.00000001 AS price, u.n, u.taker_side, u.maker_order_no,
+                   u.taker_order_no, u.maker, u.taker, coalesce(u.maker_fee, 0) AS maker_fee,
+                   coalesce(u.taker_fee, 0) AS taker_fee,
+                   coalesce(u.maker_segment_id, 1::smallint) AS maker_segment_id,
+                   coalesce(u.taker_segment_id, 1::smallint) AS taker_segment_id
+            FROM unnest(trades_sequence, trades_price, trades_quantity, trades_taker_side,
+                        trades_maker_order_no, trades_taker_order_no, trades_maker_client_no,
+                        trades_taker_client_no, v_maker_fees, v_taker_fees, v_maker_segments,
+                        v_taker_segments) WITH ORDINALITY
+                AS u(sequence, price, quantity, taker_side, maker_order_no, taker_order_no,
+                     maker, taker, maker_fee, taker_fee, maker_segment_id,
+                     taker_segment_id, n)
+        ), traded AS (
+            INSERT INTO trades (instrument_id, sequence, trade_no, price, quantity, taker_side,
+                                maker_order_no, taker_order_no, maker_client_no, taker_client_no,
+                                traded_at, maker_fee, taker_fee, maker_segment_id,
+                                taker_segment_id)
+            SELECT p_instrument_id, t.sequence, v_from_trade_no + t.n, t.price, t.quantity,
+                   t.taker_side, t.maker_order_no, t.taker_order_no, t.maker, t.taker, v_at,
+                   t.maker_fee, t.taker_fee, t.maker_segment_id, t.taker_segment_id
+            FROM t
+        ), entered AS (
+            INSERT INTO ledger_entries (instrument_id, sequence, kind, posted_at)
+            SELECT p_instrument_id, sequence, 'trade', v_at FROM t
+        ), posted AS (
+            INSERT INTO postings (instrument_id, sequence, leg, client_no, asset_id, amount)
+            SELECT p_instrument_id, t.sequence, l.leg,
+                   CASE WHEN l.leg IN (1, 4) THEN t.buyer ELSE t.seller END,
+                   CASE WHEN l.leg < 3 THEN v_base_asset_id
+                        ELSE v_quote_asset_id END,
+                   CASE l.leg WHEN 1 THEN t.quantity WHEN 2 THEN -t.quantity
+                              WHEN 3 THEN t.value ELSE -t.value END
+            FROM t CROSS JOIN (VALUES (1), (2), (3), (4)) AS l(leg)
+            UNION ALL
+            SELECT p_instrument_id, t.sequence, l.leg,
+                   CASE l.leg WHEN 5 THEN t.taker WHEN 7 THEN t.maker ELSE -2 END,
+                   v_quote_asset_id,
+                   CASE l.leg WHEN 5 THEN -t.taker_fee WHEN 6 THEN t.taker_fee
+                              WHEN 7 THEN -t.maker_fee ELSE t.maker_fee END
+            FROM t CROSS JOIN (VALUES (5), (6), (7), (8)) AS l(leg)
+            WHERE v_has_fees
+              AND CASE WHEN l.leg < 7 THEN t.taker_fee ELSE t.maker_fee END <> 0
+        ), moved AS MATERIALIZED (
+            -- Per client: its position's place (null: none yet, and no accounts in this book), what
+            -- it has moved of both assets, and its position after that.
+            SELECT f.client_no, max(p.tid) AS tid, sum(f.quantity) AS base, sum(f.value) AS quote,
+                   position_fold((p.net_quantity, p.total_cost, p.realized_pnl)::position_state,
+                                 f.quantity, f.price ORDER BY f.sequence, f.leg) AS state
+            FROM (
+                SELECT 1 AS leg, t.sequence, t.buyer AS client_no, t.quantity, t.price,
+                       -t.value - CASE t.taker_side WHEN 'buy' THEN t.taker_fee
+                                                    ELSE t.maker_fee END AS value
+                FROM t
+                UNION ALL
+                SELECT 2, t.sequence, t.seller, -t.quantity, t.price,
+                       t.value - CASE t.taker_side WHEN 'buy' THEN t.maker_fee
+                                                   ELSE t.taker_fee END
+                FROM t
+            ) f
+            LEFT JOIN LATERAL (
+                SELECT p.ctid AS tid, p.net_quantity, p.total_cost, p.realized_pnl FROM positions p
+                WHERE p.instrument_id = p_instrument_id AND p.client_no = f.client_no
+                OFFSET 0) p ON true
+            GROUP BY f.client_no
+        ), positioned AS (
+            UPDATE positions p
+            SET net_quantity = (m.state).net_quantity, total_cost = (m.state).total_cost,
+                realized_pnl = (m.state).realized_pnl, updated_at = v_at
+            FROM moved m WHERE p.ctid = m.tid
+        ), opened AS (
+            INSERT INTO positions (instrument_id, client_no, net_quantity, total_cost,
+                                   realized_pnl, updated_at)
+            SELECT p_instrument_id, m.client_no, (m.state).net_quantity, (m.state).total_cost,
+                   (m.state).realized_pnl, v_at
+            FROM moved m WHERE m.tid IS NULL
+        ), balanced AS (
+            UPDATE balances b SET posted = b.posted + a.amount
+            FROM (
+                SELECT r.tid, CASE l.n WHEN 1 THEN m.base ELSE m.quote END AS amount
+                FROM moved m
+                CROSS JOIN (VALUES (1), (2)) AS l(n)
+                CROSS JOIN LATERAL (
+                    SELECT b.ctid AS tid FROM balances b
+                    WHERE b.client_no = m.client_no
+                      AND b.asset_id = CASE l.n WHEN 1 THEN v_base_asset_id
+                                                ELSE v_quote_asset_id END
+                      AND b.instrument_id = p_instrument_id
+                    OFFSET 0) r
+                WHERE m.tid IS NOT NULL
+            ) a
+            WHERE b.ctid = a.tid
+            RETURNING 1
+        ), accounted AS (
+            INSERT INTO balances AS b (client_no, asset_id, instrument_id, posted)
+            SELECT m.client_no, l.asset_id, p_instrument_id,
+                   CASE l.n WHEN 1 THEN m.base ELSE m.quote END
+            FROM moved m
+            CROSS JOIN (VALUES (1, v_base_asset_id), (2, v_quote_asset_id)) AS l(n, asset_id)
+            WHERE m.tid IS NULL
+            UNION ALL
+            SELECT -2, v_quote_asset_id, p_instrument_id, sum(t.maker_fee + t.taker_fee)
+            FROM t WHERE v_has_fees HAVING v_has_fees
+            ON CONFLICT (client_no, asset_id, instrument_id)
+                DO UPDATE SET posted = b.posted + excluded.posted
+        )
+        SELECT (SELECT count(*) FROM balanced), count(m.tid) INTO v_count, v_moved FROM moved m;
+        IF v_count <> 2 * v_moved THEN
+            RAISE EXCEPTION 'an account is missing' USING ERRCODE = 'EX003';
+        END IF;
+    END IF;
+
+    IF cardinality(dead_stream_id) > 0 THEN
+        INSERT INTO dead_letters (instrument_id, stream_id, payload, error)
+        SELECT p_instrument_id, d.stream_id, d.payload, d.error
+        FROM unnest(dead_stream_id, dead_payload, dead_error) AS d(stream_id, payload, error);
+    END IF;
+END
+$$;
+
+
+ALTER FUNCTION exchange.commit_batch_v4(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) OWNER TO exchange_owner;
+
+--
 -- Name: compare_depth_v1(integer, bigint, numeric[], numeric[], numeric[], numeric[]); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -3340,6 +3683,20 @@ $$;
 
 
 ALTER FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) OWNER TO exchange_owner;
+
+--
+-- Name: current_timeline_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.current_timeline_v1() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT coalesce(max(timeline), 1) FROM timelines
+$$;
+
+
+ALTER FUNCTION exchange.current_timeline_v1() OWNER TO exchange_owner;
 
 --
 -- Name: detach_statements_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -3485,6 +3842,25 @@ $$;
 
 
 ALTER FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) OWNER TO exchange_owner;
+
+--
+-- Name: fees_earned_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.fees_earned_v1() RETURNS TABLE(instrument text, asset text, fees numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT i.instrument, a.asset, coalesce(b.posted, 0)
+    FROM instruments i
+    JOIN assets a ON a.asset_id = i.quote_asset_id
+    LEFT JOIN balances b ON b.client_no = -2 AND b.asset_id = i.quote_asset_id
+        AND b.instrument_id = i.instrument_id
+    ORDER BY i.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.fees_earned_v1() OWNER TO exchange_owner;
 
 --
 -- Name: find_client_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4017,6 +4393,28 @@ $$;
 ALTER FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer) OWNER TO exchange_owner;
 
 --
+-- Name: give_way_v1(timestamp with time zone, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    IF v_now - p_since < interval '3 ms' OR v_now > p_until THEN
+        RETURN p_since;
+    END IF;
+    PERFORM pg_sleep_for(least(v_now - p_since, interval '20 ms'));
+    RETURN clock_timestamp();
+END
+$$;
+
+
+ALTER FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) OWNER TO exchange_owner;
+
+--
 -- Name: guard_table_v1(text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4068,6 +4466,20 @@ $$;
 
 
 ALTER FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) OWNER TO exchange_owner;
+
+--
+-- Name: knows_client_v1(text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.knows_client_v1(p_client_id text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT EXISTS (SELECT FROM clients WHERE client_id = p_client_id)
+$$;
+
+
+ALTER FUNCTION exchange.knows_client_v1(p_client_id text) OWNER TO exchange_owner;
 
 --
 -- Name: last_order_at(integer, timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4442,6 +4854,52 @@ $$;
 ALTER FUNCTION exchange.list_statement_days_v1() OWNER TO exchange_owner;
 
 --
+-- Name: list_timelines_v1(); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.list_timelines_v1() RETURNS TABLE(timeline bigint, began_at timestamp with time zone, reason text, instrument text, sequence bigint, trade_no bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    SELECT t.timeline, t.began_at, t.reason, i.instrument, t.sequence, t.trade_no
+    FROM timelines t JOIN instruments i USING (instrument_id)
+    ORDER BY t.timeline DESC, t.instrument_id
+$$;
+
+
+ALTER FUNCTION exchange.list_timelines_v1() OWNER TO exchange_owner;
+
+--
+-- Name: load_levels_v1(integer, exchange.order_status, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) RETURNS TABLE(last_order_no bigint, sides exchange.side[], prices numeric[], quantities numeric[])
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT max(l.last), array_agg(l.side), array_agg(l.price), array_agg(l.quantity)
+    FROM (
+        SELECT o.side, o.price, sum(o.quantity - o.filled_quantity) AS quantity,
+               max(o.order_no) AS last
+        FROM (SELECT r.* FROM orders r
+              WHERE r.instrument_id = p_instrument_id AND r.status = p_status
+                AND r.order_no > p_after
+              ORDER BY r.order_no LIMIT p_limit) o
+        GROUP BY o.side, o.price
+    ) l
+    HAVING count(*) > 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) OWNER TO exchange_owner;
+
+--
 -- Name: load_open_orders_v1(integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -4513,6 +4971,58 @@ $$;
 
 
 ALTER FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) OWNER TO exchange_owner;
+
+--
+-- Name: load_orders_v2(integer, exchange.order_status, bigint, bigint[], integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[] DEFAULT NULL::bigint[], p_limit integer DEFAULT 50000) RETURNS TABLE(orders integer, last_order_no bigint, numbers bytea, texts text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT count(*)::integer, max(o.order_no),
+           string_agg(int8send(o.order_no), '') || string_agg(int8send(o.client_no), '')
+               || string_agg(timestamptz_send(o.created_at), '')
+               || CASE WHEN p_status = 'open' THEN ''
+                       ELSE string_agg(timestamptz_send(o.updated_at), '') END,
+           concat_ws(
+               E'\n',
+               string_agg(o.order_id, ','),
+               string_agg(c.client_id, ','),
+               string_agg(CASE o.side WHEN 'buy' THEN 'b' ELSE 's' END, ''),
+               string_agg(trunc(o.price * 100000000)::text, ','),
+               string_agg(trunc(o.quantity * 100000000)::text, ','),
+               string_agg(coalesce(o.idempotency_key, ''), ','),
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_quantity * 100000000)::text, ',') END,
+               CASE WHEN p_status <> 'open'
+                   THEN string_agg(trunc(o.filled_value * 10000000000000000)::text, ',') END)
+    FROM (
+        (SELECT r.* FROM orders r
+         WHERE p_order_nos IS NULL
+           AND r.instrument_id = p_instrument_id AND r.status = p_status AND r.order_no > p_after
+         ORDER BY r.order_no LIMIT p_limit)
+        UNION ALL
+        SELECT r.* FROM unnest(p_order_nos) AS wanted(order_no)
+        CROSS JOIN LATERAL (
+            SELECT * FROM orders r
+            WHERE r.instrument_id = p_instrument_id AND r.order_no = wanted.order_no
+              AND r.status = p_status
+            OFFSET 0  -- one by one: any other join would read all that rests
+        ) r
+    ) o
+    JOIN clients c USING (client_no)
+    HAVING count(*) > 0;
+END
+$$;
+
+
+ALTER FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) OWNER TO exchange_owner;
 
 --
 -- Name: load_snapshot_part_v1(integer, bigint, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -4767,6 +5277,55 @@ $$;
 
 
 ALTER FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time without time zone, p_after timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: open_book_v1(integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) RETURNS TABLE(sequence bigint, stream_id text, order_no bigint, trade_no bigint, levels refcursor, pages refcursor)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT s.sequence, s.last_stream_id, s.order_no, s.trade_no
+    INTO sequence, stream_id, order_no, trade_no
+    FROM shard s WHERE s.instrument_id = p_instrument_id;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    OPEN levels NO SCROLL FOR
+        WITH RECURSIVE page AS (
+            SELECT s.status, p.*
+            FROM unnest(ARRAY['open', 'partially_filled']::order_status[]) AS s(status)
+            CROSS JOIN LATERAL load_levels_v1(p_instrument_id, s.status, 0, p_page) p
+            UNION ALL
+            SELECT l.status, p.*
+            FROM page l
+            CROSS JOIN LATERAL load_levels_v1(
+                p_instrument_id, l.status, l.last_order_no, p_page) p
+        )
+        SELECT sides, prices, quantities FROM page;
+    OPEN pages NO SCROLL FOR
+        WITH RECURSIVE page AS (
+            SELECT s.status, p.*
+            FROM unnest(ARRAY['open', 'partially_filled']::order_status[]) AS s(status)
+            CROSS JOIN LATERAL load_orders_v2(p_instrument_id, s.status, 0, NULL, p_page) p
+            UNION ALL
+            SELECT l.status, p.*
+            FROM page l
+            CROSS JOIN LATERAL load_orders_v2(
+                p_instrument_id, l.status, l.last_order_no, NULL, p_page) p
+        )
+        SELECT status, orders, numbers, texts FROM page;
+    RETURN NEXT;
+END
+$$;
+
+
+ALTER FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) OWNER TO exchange_owner;
 
 --
 -- Name: post_entry_v1(text, text[], text[], numeric[], text, text, text); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -5168,6 +5727,64 @@ $$;
 ALTER FUNCTION exchange.read_state_v1(p_instrument_id integer) OWNER TO exchange_owner;
 
 --
+-- Name: recent_clients_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) RETURNS TABLE(ordering_clients bigint, trading_clients bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT (
+        SELECT count(DISTINCT o.client_no)
+        FROM (SELECT i.instrument_id, last_order_at(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN orders o ON o.instrument_id = b.instrument_id AND o.order_no > b.after
+    ), (
+        SELECT count(DISTINCT side.client_no)
+        FROM (SELECT i.instrument_id, last_sequence_at_v1(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN trades t ON t.instrument_id = b.instrument_id AND t.sequence > b.after
+        CROSS JOIN LATERAL (VALUES (t.maker_client_no), (t.taker_client_no)) AS side(client_no)
+    )
+$$;
+
+
+ALTER FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) OWNER TO exchange_owner;
+
+--
+-- Name: recent_fees_v1(timestamp with time zone); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) RETURNS TABLE(segment text, role text, asset text, fees numeric)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    WITH earned AS (
+        SELECT b.asset_id, l.role, l.segment_id, sum(l.fee) AS fees
+        FROM (SELECT i.instrument_id, i.quote_asset_id AS asset_id,
+                     last_sequence_at_v1(i.instrument_id, p_from) AS after
+              FROM instruments i) b
+        JOIN trades t ON t.instrument_id = b.instrument_id AND t.sequence > b.after
+        CROSS JOIN LATERAL (VALUES
+            ('maker', t.maker_segment_id, t.maker_fee), ('taker', t.taker_segment_id, t.taker_fee)
+        ) AS l(role, segment_id, fee)
+        GROUP BY 1, 2, 3
+    )
+    SELECT g.segment, r.role, a.asset, coalesce(trim_scale(e.fees), 0)
+    FROM client_segments g
+    CROSS JOIN (VALUES ('maker'), ('taker')) AS r(role)
+    CROSS JOIN (SELECT DISTINCT quote_asset_id AS asset_id FROM instruments) q
+    JOIN assets a USING (asset_id)
+    LEFT JOIN earned e ON (e.segment_id, e.role, e.asset_id) = (g.segment_id, r.role, q.asset_id)
+    ORDER BY g.segment_id, r.role, a.asset
+$$;
+
+
+ALTER FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) OWNER TO exchange_owner;
+
+--
 -- Name: redrive_dead_letter_v1(text, text, text, boolean); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
 --
 
@@ -5361,6 +5978,46 @@ $$;
 
 
 ALTER FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
+
+--
+-- Name: report_matcher_v2(text, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) RETURNS TABLE(matchers integer, place integer, instruments integer, free integer[], next_free_ms integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    AS $$
+    DELETE FROM matchers WHERE owner IN (
+        SELECT m.owner FROM matchers m
+        WHERE m.alive_until NOT BETWEEN clock_timestamp() - interval '1 minute'
+                                    AND clock_timestamp() + interval '2 minutes'
+        FOR UPDATE SKIP LOCKED);
+    INSERT INTO matchers AS m (owner, alive_until)
+    VALUES (p_owner, clock_timestamp() + p_alive_ms * interval '1 millisecond')
+    ON CONFLICT (owner) DO UPDATE SET alive_until = excluded.alive_until;
+    SELECT m.matchers, m.place, s.instruments, s.free, s.next_free_ms
+    FROM (
+        SELECT count(*)::integer AS matchers,
+               count(*) FILTER (WHERE owner < p_owner)::integer AS place
+        FROM matchers WHERE alive_until > clock_timestamp()
+    ) m
+    CROSS JOIN (
+        SELECT count(*)::integer AS instruments,
+               coalesce(array_agg(instrument_id ORDER BY instrument_id)
+                        FILTER (WHERE owner IS NULL OR NOT running), '{}') AS free,
+               ceil(1000 * extract(epoch FROM min(lease_until - clock_timestamp())
+                   FILTER (WHERE owner <> p_owner AND running)))::integer AS next_free_ms
+        FROM (
+            SELECT instrument_id, owner, lease_until,
+                   coalesce(lease_until BETWEEN clock_timestamp()
+                            AND clock_timestamp() + interval '2 minutes', false) AS running
+            FROM shard
+        ) leases
+    ) s
+$$;
+
+
+ALTER FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) OWNER TO exchange_owner;
 
 --
 -- Name: restore_batch_v1(integer, bigint, integer, jsonb, jsonb, jsonb); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -6067,6 +6724,122 @@ $$;
 
 
 ALTER FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) OWNER TO exchange_owner;
+
+--
+-- Name: take_snapshot_v2(integer, interval, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval DEFAULT '00:00:02'::interval, p_page integer DEFAULT 2000) RETURNS TABLE(snapshot_id bigint, sequence bigint, orders bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'exchange', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_until timestamptz := clock_timestamp() + p_gently;
+    v_rested timestamptz := clock_timestamp();
+    v_alone boolean := pg_try_advisory_xact_lock(hashtext('engine_snapshots'), p_instrument_id);
+    v_sequence bigint;
+    v_orders bigint;
+    v_has_depth boolean;
+    v_engine_due boolean;
+    v_book record;
+    v_levels refcursor;
+    v_pages refcursor;
+    v_more record;
+    v_page record;
+    v_part integer := 0;
+    v_sides side[] := '{}';
+    v_prices numeric[] := '{}';
+    v_quantities numeric[] := '{}';
+    v_merged integer := 0;
+BEGIN
+    SELECT s.sequence,
+           EXISTS (SELECT FROM book_snapshots b
+                   WHERE b.instrument_id = s.instrument_id AND b.sequence = s.sequence),
+           v_alone AND NOT EXISTS (
+               SELECT FROM engine_snapshots e
+               WHERE e.instrument_id = s.instrument_id
+                 AND (e.sequence = s.sequence
+                      OR e.taken_at + e.orders * interval '50 microseconds' > clock_timestamp()))
+    INTO v_sequence, v_has_depth, v_engine_due
+    FROM shard s WHERE s.instrument_id = p_instrument_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no instrument number %', p_instrument_id USING ERRCODE = 'EX005';
+    END IF;
+
+    IF v_engine_due OR NOT v_has_depth THEN
+        SELECT * INTO v_book FROM open_book_v1(p_instrument_id, p_page);
+        v_sequence := v_book.sequence;
+        v_levels := v_book.levels;
+        v_pages := v_book.pages;
+
+        -- Page by page: FOR would fetch fifty at once. What they add to the levels is summed up when
+        -- it has doubled, which takes time for the number of levels and not for that of orders.
+        LOOP
+            FETCH v_levels INTO v_more;
+            EXIT WHEN NOT FOUND;
+            v_sides := v_sides || v_more.sides;
+            v_prices := v_prices || v_more.prices;
+            v_quantities := v_quantities || v_more.quantities;
+            IF cardinality(v_prices) > greatest(2 * v_merged, 4000) THEN
+                SELECT array_agg(l.side), array_agg(l.price), array_agg(l.quantity), count(*)
+                INTO v_sides, v_prices, v_quantities, v_merged
+                FROM (SELECT u.side, u.price, sum(u.quantity) AS quantity
+                      FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+                      GROUP BY u.side, u.price) l;
+            END IF;
+            v_rested := give_way_v1(v_rested, v_until);
+        END LOOP;
+        CLOSE v_levels;
+
+        IF v_engine_due THEN
+            v_orders := 0;
+            LOOP
+                FETCH v_pages INTO v_page;
+                EXIT WHEN NOT FOUND;
+                v_part := v_part + 1;
+                v_orders := v_orders + v_page.orders;
+                INSERT INTO engine_snapshot_parts (instrument_id, sequence, part, status, orders,
+                                                   numbers, texts, digest)
+                VALUES (p_instrument_id, v_sequence, v_part, v_page.status, v_page.orders,
+                        v_page.numbers, v_page.texts,
+                        sha256(v_page.numbers || convert_to(v_page.texts, 'UTF8')));
+                v_rested := give_way_v1(v_rested, v_until);
+            END LOOP;
+            INSERT INTO engine_snapshots (instrument_id, sequence, format, stream_id, order_no,
+                                          trade_no, orders, parts)
+            VALUES (p_instrument_id, v_sequence, 1, v_book.stream_id, v_book.order_no,
+                    v_book.trade_no, v_orders, v_part);
+        END IF;
+        CLOSE v_pages;
+
+        -- Last, so that another's of the same sequence is hardly waited for.
+        WITH levels AS MATERIALIZED (
+            SELECT u.side, u.price, sum(u.quantity) AS quantity
+            FROM unnest(v_sides, v_prices, v_quantities) AS u(side, price, quantity)
+            GROUP BY u.side, u.price
+        )
+        INSERT INTO book_snapshots (instrument_id, sequence, bid_prices, bid_quantities,
+                                    ask_prices, ask_quantities)
+        SELECT p_instrument_id, v_sequence,
+               ARRAY(SELECT price FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'buy' ORDER BY price DESC),
+               ARRAY(SELECT price FROM levels WHERE side = 'sell' ORDER BY price),
+               ARRAY(SELECT quantity FROM levels WHERE side = 'sell' ORDER BY price)
+        ON CONFLICT (instrument_id, sequence) DO NOTHING;
+    END IF;
+
+    RETURN QUERY
+    SELECT b.snapshot_id, b.sequence, v_orders
+    FROM book_snapshots b
+    WHERE b.instrument_id = p_instrument_id AND b.sequence = v_sequence;
+END
+$$;
+
+
+ALTER FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) OWNER TO exchange_owner;
 
 --
 -- Name: thin_snapshots_v1(integer, integer, integer); Type: FUNCTION; Schema: exchange; Owner: exchange_owner
@@ -7230,6 +8003,29 @@ COMMENT ON TABLE exchange.shard IS 'One row per instrument: who matches it (owne
 
 
 --
+-- Name: timelines; Type: TABLE; Schema: exchange; Owner: exchange_owner
+--
+
+CREATE TABLE exchange.timelines (
+    timeline bigint NOT NULL,
+    instrument_id integer NOT NULL,
+    sequence bigint NOT NULL,
+    trade_no bigint NOT NULL,
+    began_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    reason text NOT NULL
+);
+
+
+ALTER TABLE exchange.timelines OWNER TO exchange_owner;
+
+--
+-- Name: TABLE timelines; Type: COMMENT; Schema: exchange; Owner: exchange_owner
+--
+
+COMMENT ON TABLE exchange.timelines IS 'Restores from backups: the sequence and trade_no of each instrument after which the history of that timeline is another than what readers may have seen before. The timeline is the time of the restore in seconds since 1970, so that two restores of one backup differ; before any it is 1.';
+
+
+--
 -- Name: trades; Type: TABLE; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7587,6 +8383,14 @@ ALTER TABLE ONLY exchange.shard
 
 
 --
+-- Name: timelines timelines_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.timelines
+    ADD CONSTRAINT timelines_pkey PRIMARY KEY (timeline, instrument_id);
+
+
+--
 -- Name: trades trades_pkey; Type: CONSTRAINT; Schema: exchange; Owner: exchange_owner
 --
 
@@ -7798,7 +8602,7 @@ ALTER TABLE ONLY exchange.closing_balances
 --
 
 ALTER TABLE ONLY exchange.engine_snapshot_parts
-    ADD CONSTRAINT engine_snapshot_parts_instrument_id_sequence_fkey FOREIGN KEY (instrument_id, sequence) REFERENCES exchange.engine_snapshots(instrument_id, sequence) ON DELETE CASCADE;
+    ADD CONSTRAINT engine_snapshot_parts_instrument_id_sequence_fkey FOREIGN KEY (instrument_id, sequence) REFERENCES exchange.engine_snapshots(instrument_id, sequence) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
 
 
 --
@@ -7871,6 +8675,14 @@ ALTER TABLE ONLY exchange.settlement_clients
 
 ALTER TABLE ONLY exchange.shard
     ADD CONSTRAINT shard_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
+
+
+--
+-- Name: timelines timelines_instrument_id_fkey; Type: FK CONSTRAINT; Schema: exchange; Owner: exchange_owner
+--
+
+ALTER TABLE ONLY exchange.timelines
+    ADD CONSTRAINT timelines_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES exchange.instruments(instrument_id);
 
 
 --
@@ -8058,6 +8870,14 @@ GRANT ALL ON FUNCTION exchange.acquire_shard_v1(p_instrument_id integer, p_owner
 
 
 --
+-- Name: FUNCTION acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.acquire_shard_v2(p_instrument_id integer, p_owner text, p_lease_ms integer, p_epoch_min bigint) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION add_fill(p_state exchange.position_state, p_start exchange.position_state, p_quantity numeric, p_price numeric); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8105,6 +8925,13 @@ REVOKE ALL ON FUNCTION exchange.balances_at_v1(p_client_no bigint, p_at timestam
 
 REVOKE ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.begin_mirror_v1(p_instrument_id integer, p_owner text, p_lease_ms integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION begin_timeline_v1(p_reason text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.begin_timeline_v1(p_reason text) FROM PUBLIC;
 
 
 --
@@ -8225,11 +9052,28 @@ GRANT ALL ON FUNCTION exchange.commit_batch_v3(p_instrument_id integer, p_epoch 
 
 
 --
+-- Name: FUNCTION commit_batch_v4(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.commit_batch_v4(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.commit_batch_v4(p_instrument_id integer, p_epoch bigint, p_from_stream_id text, p_to_stream_id text, p_sequence bigint, p_order_no bigint, p_trade_no bigint, p_time_us bigint, p_lease_ms integer, orders_order_id text[], orders_client_no bigint[], orders_side exchange.side[], orders_type exchange.order_type[], orders_price numeric[], orders_quantity numeric[], orders_filled numeric[], orders_value numeric[], orders_status exchange.order_status[], orders_reason text[], orders_key text[], orders_sequence bigint[], updates_order_no bigint[], updates_filled numeric[], updates_value numeric[], updates_status exchange.order_status[], updates_reason text[], trades_sequence bigint[], trades_price numeric[], trades_quantity numeric[], trades_taker_side exchange.side[], trades_maker_order_no bigint[], trades_taker_order_no bigint[], trades_maker_client_no bigint[], trades_taker_client_no bigint[], cancels_sequence bigint[], cancels_order_no bigint[], cancels_quantity numeric[], cancels_side exchange.side[], cancels_type exchange.order_type[], cancels_price numeric[], cancels_reason text[], dead_stream_id text[], dead_payload bytea[], dead_error text[]) TO exchange_matcher;
+
+
+--
 -- Name: FUNCTION compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
 REVOKE ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.compare_depth_v1(p_instrument_id integer, p_sequence bigint, p_bid_prices numeric[], p_bid_quantities numeric[], p_ask_prices numeric[], p_ask_quantities numeric[]) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION current_timeline_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.current_timeline_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.current_timeline_v1() TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.current_timeline_v1() TO exchange_jobs;
 
 
 --
@@ -8275,6 +9119,14 @@ REVOKE ALL ON FUNCTION exchange.engine_parts_v1(p_instrument_id integer) FROM PU
 
 REVOKE ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.ensure_clients_v1(p_client_ids text[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION fees_earned_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.fees_earned_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.fees_earned_v1() TO exchange_edge;
 
 
 --
@@ -8392,6 +9244,13 @@ GRANT ALL ON FUNCTION exchange.get_trades_v2(p_instrument text, p_limit integer)
 
 
 --
+-- Name: FUNCTION give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.give_way_v1(p_since timestamp with time zone, p_until timestamp with time zone) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION guard_table_v1(p_table text, p_whole text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8404,6 +9263,14 @@ REVOKE ALL ON FUNCTION exchange.guard_table_v1(p_table text, p_whole text) FROM 
 
 REVOKE ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.hint_due_v1(p_jobs text[], p_hint_ms integer, p_limit integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION knows_client_v1(p_client_id text); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.knows_client_v1(p_client_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.knows_client_v1(p_client_id text) TO exchange_edge;
 
 
 --
@@ -8520,6 +9387,20 @@ GRANT ALL ON FUNCTION exchange.list_statement_days_v1() TO exchange_jobs;
 
 
 --
+-- Name: FUNCTION list_timelines_v1(); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.list_timelines_v1() FROM PUBLIC;
+
+
+--
+-- Name: FUNCTION load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_levels_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_limit integer) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION load_open_orders_v1(p_instrument_id integer); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8533,6 +9414,14 @@ GRANT ALL ON FUNCTION exchange.load_open_orders_v1(p_instrument_id integer) TO e
 
 REVOKE ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.load_orders_v1(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[]) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.load_orders_v2(p_instrument_id integer, p_status exchange.order_status, p_after bigint, p_order_nos bigint[], p_limit integer) TO exchange_matcher;
 
 
 --
@@ -8604,6 +9493,13 @@ REVOKE ALL ON FUNCTION exchange.next_due_v1(p_every_ms integer, p_daily_at time 
 
 
 --
+-- Name: FUNCTION open_book_v1(p_instrument_id integer, p_page integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.open_book_v1(p_instrument_id integer, p_page integer) FROM PUBLIC;
+
+
+--
 -- Name: FUNCTION post_entry_v1(p_kind text, p_client_ids text[], p_assets text[], p_amounts numeric[], p_actor text, p_idempotency_key text, p_reason text); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8666,6 +9562,22 @@ GRANT ALL ON FUNCTION exchange.read_state_v1(p_instrument_id integer) TO exchang
 
 
 --
+-- Name: FUNCTION recent_clients_v1(p_from timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.recent_clients_v1(p_from timestamp with time zone) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION recent_fees_v1(p_from timestamp with time zone); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.recent_fees_v1(p_from timestamp with time zone) TO exchange_jobs;
+
+
+--
 -- Name: FUNCTION redrive_dead_letter_v1(p_instrument text, p_stream_id text, p_actor text, p_again boolean); Type: ACL; Schema: exchange; Owner: exchange_owner
 --
 
@@ -8725,6 +9637,14 @@ GRANT ALL ON FUNCTION exchange.renew_run_v1(p_run_id bigint, p_lease_ms integer,
 
 REVOKE ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.report_matcher_v1(p_owner text, p_alive_ms integer) TO exchange_matcher;
+
+
+--
+-- Name: FUNCTION report_matcher_v2(p_owner text, p_alive_ms integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.report_matcher_v2(p_owner text, p_alive_ms integer) TO exchange_matcher;
 
 
 --
@@ -8823,6 +9743,15 @@ GRANT ALL ON FUNCTION exchange.store_mirror_offset_v1(p_instrument_id integer, p
 REVOKE ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_edge;
 GRANT ALL ON FUNCTION exchange.take_snapshot_v1(p_instrument_id integer) TO exchange_jobs;
+
+
+--
+-- Name: FUNCTION take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer); Type: ACL; Schema: exchange; Owner: exchange_owner
+--
+
+REVOKE ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) TO exchange_edge;
+GRANT ALL ON FUNCTION exchange.take_snapshot_v2(p_instrument_id integer, p_gently interval, p_page integer) TO exchange_jobs;
 
 
 --

@@ -48,11 +48,29 @@ class Answer:
         return json.loads(self.raw)
 
 
+class Connection(http.client.HTTPConnection):
+    """Sends the head and the body of a request together, as most clients do."""
+
+    _pieces: list[bytes] | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._pieces = pieces = []
+        super().request(*args, **kwargs)
+        whole, self._pieces = b"".join(pieces), None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._pieces is None:
+            super().send(data)
+        else:
+            self._pieces.append(bytes(data))
+
+
 class Client:
     """One keep-alive connection."""
 
     def __init__(self, port: int, timeout_s: float = 20.0) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+        self.connection = Connection("127.0.0.1", port, timeout=timeout_s)
 
     def __enter__(self) -> Self:
         return self

@@ -23,6 +23,7 @@ class Record(NamedTuple):
     number: int
     sequence: int
     epoch: int
+    timeline: int
     raw: bytes
 
     @property
@@ -87,6 +88,7 @@ def read_topic(brokers: str, topic: str) -> list[Record]:
                         int(headers["number"]),
                         int(headers["sequence"]),
                         int(headers["epoch"]),
+                        int(headers["timeline"]),
                         message.value(),
                     )
                 )

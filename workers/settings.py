@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 
 class SettingsError(Exception):
@@ -24,7 +24,7 @@ class Settings:
 
     # PostgreSQL 15 or newer, as a user who may make tables.
     database_url: str
-    # Redis 7 or newer, or Valkey; rediss:// for TLS.
+    # Redis 7 or newer, or Valkey; rediss:// for TLS; `?cluster=1` for a Redis Cluster.
     redis_url: str
     # A read replica for history and statistics; empty: they are read from DATABASE_URL, too.
     database_read_url: str = ""
@@ -55,7 +55,8 @@ class Settings:
     rate_limit_requests_max: int = 1_000_000
     # Reverse proxies in front of us whose X-Forwarded-For we believe; 0 believes nobody.
     proxies_count: int = 0
-    # Pages of other origins that may open a WebSocket from a browser, as `https://example.com`.
+    # Pages of other origins that may open a WebSocket or cancel from a browser, as
+    # `https://example.com`.
     origins: tuple[str, ...] = ()
     # Names under which browsers may ask for us; see `allowed_hosts`.
     hosts: tuple[str, ...] = ()
@@ -297,6 +298,7 @@ KAFKA_PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 KAFKA_MECHANISMS = ("plain", "scram-sha-256", "scram-sha-512")
 POSTGRES_SCHEMES = ("postgres://", "postgresql://")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+NODE = re.compile(r"[^,\s]+:[0-9]{1,5}")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("auto", "json", "text")
 
@@ -328,6 +330,13 @@ def _redis_url(env: Mapping[str, str]) -> str:
     ca = env.get("REDIS_CA", "")
     if ca and not verify:
         raise SettingsError("REDIS_CA is of no use with REDIS_TLS_VERIFY=0: unset one of them")
+    if others := env.get("REDIS_CLUSTER_NODES", ""):
+        if not all(NODE.fullmatch(node.strip()) for node in others.split(",")):
+            raise SettingsError("REDIS_CLUSTER_NODES must be host:port, several parted by commas")
+        url = _with_parameters(url, {"cluster": "1", "nodes": others})
+    parts = urlsplit(url)
+    if "cluster=1" in parts.query.split("&") and parts.path not in ("", "/", "/0"):
+        raise SettingsError("REDIS_URL must end with /0 or nothing: a cluster has one database")
     if not url.startswith("rediss://"):
         return url
     if ca:
@@ -337,6 +346,10 @@ def _redis_url(env: Mapping[str, str]) -> str:
         parameters = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
     else:
         return url
+    return _with_parameters(url, parameters)
+
+
+def _with_parameters(url: str, parameters: Mapping[str, str]) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters, quote_via=quote)}"
 
 

@@ -79,6 +79,13 @@ VACUUM exchange.orders;
 -- :name forget
 DELETE FROM exchange.engine_snapshots;
 
+-- :name age
+-- So that the next one is due.
+BEGIN;
+SET LOCAL session_replication_role = replica;
+UPDATE exchange.engine_snapshots SET taken_at = taken_at - interval '1 hour';
+COMMIT;
+
 -- :name standing
 SELECT sequence, order_no, trade_no FROM exchange.shard WHERE instrument_id = 1;
 

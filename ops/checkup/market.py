@@ -10,7 +10,7 @@ import sql
 from ops.checkup.finding import Finding, judge
 from ops.checkup.postgres import CONNECT_TIMEOUT_S
 from ops.checkup.redis import client
-from workers.core.channels import order_stream
+from workers.core.channels import depth_key, order_stream
 from workers.settings import Settings
 
 # An entry that waits for longer is late, whatever the load.
@@ -31,12 +31,12 @@ def _check_all(settings: Settings) -> Iterator[Finding]:
     ) as connection:
         connection.execute(sql.query("assume_role"), {"role": "exchange_owner"})
         shards = connection.execute(sql.queries("doctor.sql")["shards"]).fetchall()
-    server = client(settings)
-    try:
-        for shard in shards:
+    for shard in shards:
+        server = client(settings.redis_url, order_stream(shard[0]))
+        try:
             yield from _check(server, settings, *shard)
-    finally:
-        server.close()
+        finally:
+            server.close()
 
 
 def _check(
@@ -55,6 +55,15 @@ def _check(
         f"epoch {epoch}, held by {owner}" if matched else f"nobody matches it since epoch {epoch}",
         "start a matcher: python -m workers.matching (see the Procfile)",
     )
+    published = int(server.hget(depth_key(instrument), "epoch") or 0)
+    if published > epoch:
+        yield Finding(
+            f"{instrument} epoch",
+            "warning",
+            f"Redis has seen epoch {published}, the database is at {epoch}",
+            "another database is served by this Redis: give each its own; or this one was "
+            "restored: run `python -m ops restored` before the matchers are started",
+        )
     yield _lag(server, settings, instrument, position)
     yield judge(
         f"{instrument} dead letters",

@@ -8,6 +8,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ops.checkup.finding import Finding, judge, judge_clock
+from workers.adapters.cluster import Nodes
+from workers.adapters.redis import connect_blocking
 from workers.settings import Settings
 
 TIMEOUT_S = 5
@@ -15,10 +17,11 @@ VERSION_MIN = (7, 0)
 MEMORY_USED_MAX = 0.8
 
 
-def client(settings: Settings) -> "redis.Redis":
-    """Return a client that asks once; close it."""
-    return redis.Redis.from_url(
-        settings.redis_url,
+def client(url: str, key: str = "") -> "redis.Redis":
+    """Return a client that asks once; in a cluster, where `key` is. Close it."""
+    return connect_blocking(
+        url,
+        key,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
@@ -27,8 +30,23 @@ def client(settings: Settings) -> "redis.Redis":
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
-    """Check the server of REDIS_URL. Hosted ones hide CONFIG, so all of it comes from INFO."""
-    server = client(settings)
+    """Check the server of REDIS_URL, or every node of a cluster that holds keys.
+
+    Hosted ones hide CONFIG, so all of it comes from INFO.
+    """
+    nodes = Nodes(settings.redis_url)
+    try:
+        urls = (
+            [nodes.url_of(address) for address in nodes.primaries()] if nodes.known else [nodes.url]
+        )
+        for url in urls:
+            yield from _check_server(url)
+    except (redis.RedisError, OSError) as error:
+        yield Finding("redis", "problem", str(error), "start the cluster, or correct REDIS_URL")
+
+
+def _check_server(url: str) -> Iterator[Finding]:
+    server = client(url)
     try:
         yield from _check(server)
     except (redis.RedisError, OSError) as error:

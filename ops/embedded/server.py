@@ -43,6 +43,8 @@ class Server(ABC):
         self.folder = self.data / self.name
         self.log = self.data / "logs" / f"{self.name}.log"
         self.port = 0
+        # Of the program's environment alone, from the next start on: what starts it has none of it.
+        self.variables: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -153,10 +155,13 @@ class Server(ABC):
 
     def _start_on_port(self) -> bool:
         """Start the server; return False when it is worth another try."""
+        command = self._command()
+        if self.variables:
+            command = ["/usr/bin/env", *(f"{n}={v}" for n, v in self.variables.items()), *command]
         with self.log.open("ab") as log:
             log_start = log.tell()
             self._process = subprocess.Popen(
-                processes.bound_to_us(self._command(), self.stop_signal, self._owner()),
+                processes.bound_to_us(command, self.stop_signal, self._owner()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

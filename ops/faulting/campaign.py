@@ -10,8 +10,8 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -21,12 +21,19 @@ from redis.exceptions import RedisError
 from ops.errors import OpsError
 from ops.faulting.checker import check, epoch_problems
 from ops.faulting.cluster import Cluster, wait_for
+from ops.faulting.extent import Extents
+from ops.faulting.followers import Followers
 from ops.faulting.history import History
 from ops.faulting.load import Load
-from ops.faulting.scenarios import Run, Scenario
+from ops.faulting.memory import MB
+from ops.faulting.run import Run
+from ops.faulting.scenarios import Scenario
 
 # Longer is a failure. On busy processors starting everything anew takes a quarter of this.
 RECOVERY_S_MAX = 60.0
+# After this the books of all WebSocket clients are those of the API, and answers come as quickly as
+# before the fault.
+NORMAL_S_MAX = 60.0
 # At most so long for the orders between two faults.
 BETWEEN_S_MAX = 20.0
 # A segment ends when it is this old, or has so many orders: checking it must stay quick.
@@ -50,6 +57,8 @@ class Result:
     lost: int = 0
     duplicated: int = 0
     recoveries_s: list[float] = field(default_factory=list)
+    # Until latency was normal, too.
+    normals_s: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -66,7 +75,8 @@ class Result:
             "acknowledged": self.acknowledged, "unknown": self.unknown, "resolved": self.resolved,
             "lost": self.lost, "duplicated": self.duplicated,
             "median_recovery_s": round(self.median_s, 3),
-            "worst_recovery_s": round(self.worst_s, 3), "problems": self.problems,
+            "worst_recovery_s": round(self.worst_s, 3),
+            "worst_normal_s": round(max(self.normals_s, default=0.0), 3), "problems": self.problems,
         }  # fmt: skip
 
 
@@ -82,6 +92,7 @@ class Campaign:
         batch: int = 20,
         pause_s: float = 0.0,
         between: int = 0,
+        segment_s: float = SEGMENT_S,
     ) -> None:
         self.cluster = cluster
         self.results: dict[str, Result] = {}
@@ -90,11 +101,17 @@ class Campaign:
         self.trades = 0
         self.repeats = 0
         self.cancels = 0
+        # Books of WebSocket clients that were compared with the API's, and how often the server
+        # told them to start anew.
+        self.comparisons = 0
+        self.restarts = 0
+        self.extents = Extents()
         self._chance = random.Random(seed)
         self._say = say
         self._clients = (clients, batch, pause_s)
         # Orders that are acknowledged in peace after each fault.
         self._between = between
+        self._segment_s = segment_s
 
     def segment(self, scenarios: Iterable[Scenario], until: Callable[[], bool]) -> None:
         """Run scenarios one after the other, all of them or until it is time; then check."""
@@ -104,47 +121,73 @@ class Campaign:
         began = time.monotonic()
         # Where, in the history, each scenario begins.
         rounds: list[tuple[int, Result]] = []
-        with Listener(self.cluster) as listener:
+        followers = Followers(self.cluster.port)
+        with Listener(self.cluster) as listener, self._noting(), followers:
             with load:
                 load.await_orders(50)
+                load.learn_normal()
                 for scenario in scenarios:
                     full = len(load.history.orders) > SEGMENT_ORDERS
-                    if until() or full or time.monotonic() - began > SEGMENT_S:
+                    if until() or full or time.monotonic() - began > self._segment_s:
                         break
                     result = self.results.setdefault(
                         scenario.name, Result(scenario.name, scenario.numbers)
                     )
                     rounds.append((len(load.history.orders), result))
-                    self._round(scenario, result, load)
+                    self._round(scenario, result, load, followers)
                     if load.history.problems or result.problems:
                         break
                 self.cluster.complete()
             self._drain()
+            self.problems += followers.verify(NORMAL_S_MAX)
+        self.comparisons += followers.comparisons
+        self.restarts += sum(one.snapshots + one.resyncs for one in followers.each)
         self._judge(load.history, rounds, listener.heard)
 
-    def _round(self, scenario: Scenario, result: Result, load: Load) -> None:
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keep what goes wrong with the exchange as a whole as a problem, and go on."""
+        try:
+            yield
+        except OpsError as error:
+            self.problems.append(f"I12 {error}")
+            self._say(f"I12 {error}\n{self.cluster.last_words()}")
+
+    def _round(self, scenario: Scenario, result: Result, load: Load, followers: Followers) -> None:
         result.runs += 1
         load.mark()
         try:
-            scenario.hurt(Run(self.cluster, load, self._chance))
+            told_s = scenario.hurt(Run(self.cluster, load, self._chance))
             self.cluster.complete()
             recovery_s = load.await_recovery(RECOVERY_S_MAX)
+            if told_s is not None:
+                recovery_s = told_s
         except OpsError as error:
             result.problems.append(str(error))
             self._say(f"{scenario.name}: {error}\n{self.cluster.last_words()}")
             return
         result.recoveries_s.append(recovery_s)
-        self._say(f"{scenario.name}: trading again after {recovery_s:.2f} s")
+        try:
+            normal_s = recovery_s + load.await_normal(NORMAL_S_MAX)
+        except OpsError as error:
+            result.problems.append(f"I12 {error}")
+            normal_s = NORMAL_S_MAX
+        result.normals_s.append(normal_s)
+        result.problems += followers.verify(NORMAL_S_MAX)
+        result.problems += self.extents.look(self.cluster)
+        self._say(
+            f"{scenario.name}: trading again after {recovery_s:.2f} s, "
+            f"normal after {normal_s:.2f} s"
+        )
+        for problem in result.problems:
+            self._say(problem)
         with suppress(OpsError):
             load.await_orders(self._between, BETWEEN_S_MAX)
 
     def _drain(self) -> None:
         """Wait until everything is back to normal: ready, nothing waits. [I12]"""
-        try:
-            self.cluster.wait_ready()
-            wait_for(lambda: self.cluster.lag() == 0, "the streams are drained", RECOVERY_S_MAX)
-        except OpsError as error:
-            self.problems.append(f"I12 {error}")
+        self.cluster.wait_ready()
+        wait_for(lambda: self.cluster.lag() == 0, "the streams are drained", RECOVERY_S_MAX)
 
     def _judge(
         self,
@@ -174,6 +217,10 @@ class Campaign:
                 result.duplicated += id(order) in duplicated
         if problems:
             history.write(self.cluster.folder / f"history-{int(time.time())}.jsonl")
+
+    @property
+    def normals_s(self) -> list[float]:
+        return [s for result in self.results.values() for s in result.normals_s]
 
     @property
     def recoveries_s(self) -> list[float]:
@@ -212,6 +259,14 @@ class Campaign:
             "repeats": self.repeats,
             "median_recovery_s": round(statistics.median(recoveries), 3) if recoveries else None,
             "worst_recovery_s": round(max(recoveries), 3) if recoveries else None,
+            "median_normal_s": round(statistics.median(self.normals_s or [0]), 3),
+            "worst_normal_s": round(max(self.normals_s, default=0.0), 3),
+            "websocket_books_compared": self.comparisons,
+            "websocket_restarts": self.restarts,
+            "extents": {
+                name: {"memory_mb": round(one.memory / MB, 1), "descriptors": one.descriptors}
+                for name, one in sorted(self.extents.most.items())
+            },
             "killed_or_stopped": dict(self.cluster.done),
             "problems": self.problems,
             "faults": [result.as_json() for result in results],

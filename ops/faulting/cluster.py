@@ -8,11 +8,11 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import LiteralString, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
@@ -24,6 +24,9 @@ from ops.address import Address
 from ops.embedded import Postgres, Valkey
 from ops.embedded.server import free_port
 from ops.errors import OpsError
+from ops.faulting import clocks
+from ops.faulting.clocks import Clock
+from ops.faulting.kafka import MockKafka
 from ops.faulting.proxy import Proxy
 from ops.migrate import migrate
 from ops.processes import bound_to_us
@@ -34,6 +37,12 @@ WAIT_S = 60.0
 LEASE_MS = 500
 STOP_S = 20.0
 LOGS_KEPT = 40
+NO_VARIABLES: Mapping[str, str] = {}
+# In a second instead of a quarter of a minute.
+QUICK_JOBS = {
+    "EXCHANGE_CLOCK_MS": "50", "EXCHANGE_JOB_LEASE_MS": "1000", "EXCHANGE_JOB_HINT_MS": "500",
+    "EXCHANGE_SNAPSHOT_MS": "1000",
+}  # fmt: skip
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> None:
@@ -86,6 +95,8 @@ class Cluster:
         self._matchers_wanted = matchers
         self.matchers: list[Process] = []
         self.webs: list[Process] = []
+        # Processes of jobs, which only some faults need.
+        self.workers: list[Process] = []
         self.port = free_port()
         self.database = "exchange"
         self._template = f"template_{uuid.uuid4().hex[:8]}"
@@ -105,6 +116,7 @@ class Cluster:
             self.redis_proxy = stack.enter_context(Proxy(self.valkey.port))
             self._admin("CREATE DATABASE {}", self._template)
             migrate(self.url_of(self._template))
+            stack.callback(clocks.clean_up)
             stack.callback(self.stop_processes)
             self._stack = stack.pop_all()
         return self
@@ -138,13 +150,39 @@ class Cluster:
 
     @property
     def processes(self) -> list[Process]:
-        return [*self.webs, *self.matchers]
+        return [*self.webs, *self.matchers, *self.workers]
+
+    def new_kafka(self) -> MockKafka:
+        """Give the next mirror an empty Kafka, and nothing to copy of what was before."""
+        kafka = MockKafka()
+        with self.look() as look:
+            look.execute(
+                "SELECT exchange.resume_mirror_v1(instrument_id, epoch, sequence, trade_no)"
+                " FROM exchange.shard"
+            )
+        return kafka
+
+    def mirrored(self) -> dict[str, int]:
+        """Return the sequence that each instrument is mirrored up to."""
+        return self._sequences("exchange.mirror_offsets")
+
+    def sequences(self) -> dict[str, int]:
+        """Return the sequence that each instrument is at."""
+        return self._sequences("exchange.shard")
+
+    def clock(self, name: str) -> Clock:
+        """Return a clock for some processes."""
+        return Clock(self.folder, name)
 
     # The life of it.
 
     def begin(self) -> None:
         """Begin anew: an empty database, an empty Redis, every process."""
         self.stop_processes()
+        for server in (self.postgres, self.valkey):
+            server.variables = {}
+            if not server.running:  # the last fault went wrong
+                server.start(server.port)
         before, self.database = self.database, f"run_{uuid.uuid4().hex[:8]}"
         if before.startswith("run_"):
             self._admin("DROP DATABASE IF EXISTS {} WITH (FORCE)", before)
@@ -163,16 +201,35 @@ class Cluster:
         if not self.webs:
             self.web()
 
-    def matcher(self, failpoints: str = "", proxied: bool = False) -> Process:
+    def matcher(
+        self,
+        failpoints: str = "",
+        proxied: bool = False,
+        output: Path | None = None,
+        env: Mapping[str, str] = NO_VARIABLES,
+    ) -> Process:
         """Start one more matcher."""
-        process = self._spawn("matcher", "workers.matching", failpoints, proxied)
+        process = self._spawn("matcher", ["workers.matching"], failpoints, proxied, output, env)
         self.matchers.append(process)
         return process
 
-    def web(self, failpoints: str = "", proxied: bool = False) -> Process:
+    def web(
+        self,
+        failpoints: str = "",
+        proxied: bool = False,
+        output: Path | None = None,
+        env: Mapping[str, str] = NO_VARIABLES,
+    ) -> Process:
         """Start a web process, in the place of the one before."""
-        process = self._spawn("web", "api", failpoints, proxied)
+        process = self._spawn("web", ["api"], failpoints, proxied, output, env)
         self.webs.append(process)
+        return process
+
+    def jobs(self, failpoints: str = "", kafka: MockKafka | None = None) -> Process:
+        """Start a process of jobs that is the clock, too, and mirrors where there is a Kafka."""
+        env = QUICK_JOBS | ({"KAFKA_BROKERS": kafka.brokers} if kafka else {})
+        process = self._spawn("jobs", ["workers.jobs", "--clock"], failpoints, False, None, env)
+        self.workers.append(process)
         return process
 
     def wait_ready(self) -> None:
@@ -197,6 +254,7 @@ class Cluster:
                 process.wait()
         self.matchers.clear()
         self.webs.clear()
+        self.workers.clear()
 
     # Harm.
 
@@ -239,11 +297,15 @@ class Cluster:
         finally:
             process.send(signal.SIGCONT)
 
+    def stop_hard(self, server: Postgres | Valkey) -> None:
+        """Kill a server with all its children."""
+        server.kill()
+        self.count(signal.SIGKILL, server.name)
+
     def restart(self, server: Postgres | Valkey, between: Callable[[], object] = bool) -> None:
         """Kill a server with all its children, do something, and start it on the same port."""
         port = server.port
-        server.kill()
-        self.count(signal.SIGKILL, server.name)
+        self.stop_hard(server)
         between()
         server.start(port)
 
@@ -283,7 +345,26 @@ class Cluster:
 
     # Inside.
 
-    def _spawn(self, name: str, module: str, failpoints: str, proxied: bool) -> Process:
+    def _sequences(self, table: LiteralString) -> dict[str, int]:
+        with self.look() as look:
+            return dict(
+                look.execute(
+                    sql.SQL(
+                        "SELECT instrument, sequence FROM {} JOIN exchange.instruments"
+                        " USING (instrument_id)"
+                    ).format(sql.SQL(table))
+                ).fetchall()
+            )
+
+    def _spawn(
+        self,
+        name: str,
+        module: Sequence[str],
+        failpoints: str,
+        proxied: bool,
+        output: Path | None,
+        env: Mapping[str, str],
+    ) -> Process:
         self._started += 1
         logs = self.folder / "logs"
         for old in sorted(logs.glob("[0-9]*.log"))[:-LOGS_KEPT]:
@@ -306,14 +387,15 @@ class Cluster:
             "EXCHANGE_FAILPOINTS": failpoints,
             "RATE_LIMIT_MAX_REQUESTS": "100000000",
             "PROMETHEUS_MULTIPROC_DIR": str(self.folder / "metrics"),
+            **env,
         }
-        with log.open("wb") as output:
+        with (output or log).open("wb") as file:
             popen = subprocess.Popen(
-                bound_to_us([sys.executable, "-m", module], signal.SIGKILL),
+                bound_to_us([sys.executable, "-m", *module], signal.SIGKILL),
                 env=environment,
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=file,
                 stderr=subprocess.STDOUT,
             )
         return Process(popen, name, log)

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 import random
+import statistics
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,10 @@ RETRY_S = 0.05
 ASK_AGAIN_S = 0.2
 ASK_AGAIN_LENGTH_MAX = 50
 RESOLVE_S = 90.0
+# So many answers tell how quick they are; what is no slower than this is normal.
+LATENCIES_KEPT = 8
+SLOW_FACTOR = 4.0
+SLOW_S = 2.0
 PRICE = 100
 FINISHED = 409
 
@@ -51,6 +56,9 @@ class Load:
         self._first_ok: dict[str, float] = {}
         self._thread = threading.Thread(target=self._main, daemon=True)
         self.acknowledged = 0
+        # When requests were answered, and after how many seconds.
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
+        self._normal_s = 0.0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -97,6 +105,35 @@ class Load:
             lambda: self.acknowledged >= target or self.history.problems,
             f"{count} more acknowledged orders", timeout_s,
         )  # fmt: skip
+
+    def learn_normal(self, timeout_s: float = 60.0) -> None:
+        """Take the latency of now, in peace, for the normal one."""
+        self._latencies.clear()
+        wait_for(
+            lambda: len(self._latencies) >= LATENCIES_KEPT or self.history.problems,
+            "answers in peace", timeout_s,
+        )  # fmt: skip
+        self._normal_s = statistics.median(seconds for _, seconds in self._latencies)
+
+    def await_normal(self, timeout_s: float) -> float:
+        """Wait until half of the newest answers are as quick as normally.
+
+        Return how many seconds that took. Slower by less than `SLOW_FACTOR`, or than `SLOW_S` in
+        all, is noise: other work of the machine.
+        """
+        began = time.monotonic()
+        limit_s = max(SLOW_FACTOR * self._normal_s, SLOW_S)
+        self._latencies.clear()
+
+        def normal() -> bool:
+            newest = [seconds for _, seconds in list(self._latencies)]
+            return len(newest) >= LATENCIES_KEPT and statistics.median(newest) <= limit_s
+
+        wait_for(
+            lambda: normal() or self.history.problems,
+            f"answers within {limit_s:.2f} s, the normal being {self._normal_s:.2f} s", timeout_s,
+        )  # fmt: skip
+        return time.monotonic() - began
 
     def abandon(self, count: int) -> None:
         """Send orders on connections that are closed at once; nobody hears the answers."""
@@ -159,6 +196,8 @@ class Load:
             order.invoked = now
         self.history.orders += orders
         sent, results = await self._post(orders, single)
+        if sent:
+            self._latencies.append((now, time.monotonic() - now))
         for order, (status, answer) in zip(orders, results, strict=True):
             self._note(order, status, answer)
             if order.state == "ok":
@@ -285,8 +324,8 @@ class Load:
         if other:
             if status != 409:
                 self._problem(order, status, answer)
-        # 201 is what an edge says that had to look the order up, since replies were lost: it cannot
-        # tell whose request stored it.
+        # 201 is what an edge says that had to look the order up and had not heard of it before: it
+        # has only just started, or a matcher died between commit and publish.
         elif status not in (200, 201) or answer["order"]["order_no"] != order.order_no:
             self._problem(order, status, answer)
 

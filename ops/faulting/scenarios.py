@@ -4,7 +4,6 @@ Numbers are those of the fault matrix in ops/docs/FAILURES.md. A scenario marks 
 which recovery is measured: for a kill that is the kill, for a fault that lasts it is its end.
 """
 
-import random
 import shutil
 import signal
 import time
@@ -16,39 +15,36 @@ import psutil
 import psycopg
 
 from ops.errors import OpsError
-from ops.faulting.cluster import INSTRUMENTS, Cluster, Process, wait_for
-from ops.faulting.load import Load
-
-# Longer than a lease: whoever sleeps this long has lost it.
-ASLEEP_S = 1.2
-ORDERS_BETWEEN = 30
-
-
-class Run(NamedTuple):
-    """What a scenario works with."""
-
-    cluster: Cluster
-    load: Load
-    chance: random.Random
-
-    def mark(self) -> None:
-        """Measure recovery from now on."""
-        self.load.mark()
-
-    def some_orders(self) -> None:
-        self.load.await_orders(ORDERS_BETWEEN)
+from ops.faulting import clocks, disk
+from ops.faulting.background import jobs_die_at, mirror_dies_at, two_mirrors
+from ops.faulting.cluster import INSTRUMENTS, wait_for
+from ops.faulting.machine import (
+    HOUR_S,
+    log_disk_full,
+    no_descriptors,
+    no_room_for_logs,
+    tables_disk_full,
+    wrong_clock,
+)
+from ops.faulting.run import ASLEEP_S, Hurt, Run, living, put_in_charge, replace_web
 
 
-Hurt = Callable[[Run], None]
+def never() -> str:
+    """Nothing is missing."""
+    return ""
 
 
 class Scenario(NamedTuple):
-    """One way to fail. `quick` ones are in every test run."""
+    """One way to fail. `quick` ones are in every test run.
+
+    `missing` says why this machine cannot fail so, "" when it can.
+    """
 
     name: str
     numbers: str
     hurt: Hurt
     quick: bool = False
+    missing: Callable[[], str] = never
 
 
 # Matchers.
@@ -89,26 +85,6 @@ def six_matchers(run: Run) -> None:
     run.mark()
     for victim in run.chance.sample(run.cluster.matchers, 4):
         run.cluster.kill(victim)
-
-
-def living(cluster: Cluster) -> int:
-    """Return how many matchers know of each other."""
-    with cluster.look() as look:
-        rows = look.execute("SELECT owner FROM exchange.list_matchers_v1()").fetchall()
-    pids = {process.pid for process in cluster.matchers if process.alive}
-    return len(pids & {int(owner.split(":")[1]) for (owner,) in rows})
-
-
-def put_in_charge(run: Run, failpoints: str = "", proxied: bool = False) -> Process:
-    """Replace the matchers, in order, by one that is prepared and one that stands by."""
-    cluster = run.cluster
-    old = [process for process in cluster.matchers if process.alive]
-    prepared = cluster.matcher(failpoints, proxied)
-    cluster.matcher()
-    wait_for(lambda: living(cluster) >= len(old) + 2 or not prepared.alive, "the new matchers")
-    for process in old:
-        cluster.terminate(process)
-    return prepared
 
 
 def matcher_dies_at(point: str, times: int = 4) -> Hurt:
@@ -184,14 +160,6 @@ def slow_commits(run: Run) -> None:
 
 
 # Web processes.
-
-
-def replace_web(run: Run, failpoints: str = "", proxied: bool = False) -> Process:
-    for process in list(run.cluster.webs):
-        if process.alive:
-            run.cluster.terminate(process)
-    run.cluster.webs.clear()
-    return run.cluster.web(failpoints, proxied)
 
 
 def kill_web(run: Run) -> None:
@@ -535,6 +503,46 @@ TABLE: tuple[Scenario, ...] = (
             ("postgres", "web", "deaf down", False),
         )
     ),
+    Scenario("tables' disk full", "22", tables_disk_full, missing=disk.why_missing),
+    Scenario("log's disk full", "22", log_disk_full, missing=disk.why_missing),
+    *(
+        Scenario(
+            f"{who}'s clock an hour {'ahead' if seconds > 0 else 'back'}",
+            "31",
+            wrong_clock(who, seconds),
+            missing=clocks.why_missing,
+        )
+        for who in ("matcher", "web", "postgres", "valkey")
+        for seconds in (HOUR_S, -HOUR_S)
+    ),
+    Scenario("matcher out of descriptors", "34", no_descriptors("matcher")),
+    Scenario("web out of descriptors", "34", no_descriptors("web")),
+    Scenario("no room for logs", "34", no_room_for_logs),
+    *(
+        Scenario(f"jobs die at {point}", "29", jobs_die_at(point, times))
+        for point, times in (
+            ("jobs.claim.before", 4),
+            ("jobs.claim.after", 4),
+            ("jobs.finish.before", 4),
+            ("jobs.finish.after", 4),
+            ("jobs.hint_due.after", 4),
+            ("messages.send.before", 4),
+            ("messages.send.after", 4),
+            ("jobs.register.after", 2),
+        )
+    ),
+    *(
+        Scenario(f"mirror dies at {point}", "28", mirror_dies_at(point))
+        for point in (
+            "mirror.begin.after",
+            "mirror.read.after",
+            "kafka.publish.before",
+            "kafka.publish.after",
+            "mirror.store.after",
+            "mirror.end.before",
+        )
+    ),
+    Scenario("two mirrors", "28", two_mirrors),
     Scenario("rolling restart", "32", rolling_restart),
     Scenario("everything killed", "20, 11", everything),
 )

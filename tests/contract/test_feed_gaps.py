@@ -44,6 +44,7 @@ class Relay:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.timeline = 0
 
     def delta(self, name: str, delta: DepthDelta) -> None:
         self.told.append(("delta", delta.prev_sequence, delta.sequence))
@@ -79,15 +80,16 @@ class Setting:
         def look_up(names: object) -> None:
             self.looked_up += 1
 
+        self.instruments = SimpleNamespace(
+            names=["BTC-USD"], wait_known=known, get=lambda _: instrument, timeline=1
+        )
         self.feed = Feed(
             edge_id="me",
             redis_url=redis_url,
             reader=self._reader,
             publisher=self._publisher,
             lookups=self.database,  # type: ignore[arg-type]
-            instruments=SimpleNamespace(  # type: ignore[arg-type]
-                names=["BTC-USD"], wait_known=known, get=lambda _: instrument
-            ),
+            instruments=self.instruments,  # type: ignore[arg-type]
             submitter=SimpleNamespace(look_up=look_up, observe=lambda: None),  # type: ignore[arg-type]
             relay=self.relay,  # type: ignore[arg-type]
             books=self.books,
@@ -211,6 +213,21 @@ async def test_a_database_that_went_back_is_a_fresh_start(setting: Setting) -> N
     await setting.publish(4, 5)
     await until(lambda: ("changes", 4, 5) in setting.relay.told)
     assert ("delta", 4, 5) in setting.relay.told
+
+
+async def test_another_timeline_is_a_fresh_start_of_everything(setting: Setting) -> None:
+    """Restored, and further by now than what was heard before: no sequence tells the difference."""
+    setting.database.sequence = 12
+    await setting.server.hset("depth:{BTC-USD}", mapping={"epoch": 2, "sequence": 12})
+    setting.instruments.timeline = 2
+    await until(lambda: ("restart", "orderbook", "trades", "orders") in setting.relay.told)
+    await until(lambda: setting.history.sequence == 12)
+    await until(lambda: setting.books["BTC-USD"].sequence == 12)
+    # What differs from what was heard is nobody's news: who follows is told by the restart.
+    assert not any(told[0] == "changes" for told in setting.relay.told)
+    await setting.publish(12, 13)
+    await until(lambda: ("changes", 12, 13) in setting.relay.told)
+    assert setting.relay.timeline == 2
 
 
 async def test_a_lost_heartbeat_makes_the_subscription_anew(

@@ -48,6 +48,15 @@ async def test_a_check_takes_from_all_its_keys_or_from_none(limits: RateLimits) 
     ]  # fmt: skip
 
 
+async def test_a_clock_that_went_back_refuses_nobody(limits: RateLimits, redis_url: str) -> None:
+    await limits.check([Check([IP], 10)])
+    with redis.from_url(redis_url) as server:
+        ahead = int(server.get(IP)) + HOUR_MS * 1000
+        server.set(IP, ahead)
+    (verdict,) = await limits.check([Check([IP], 1)])
+    assert (verdict.allowed, verdict.remaining) == (True, 9)
+
+
 async def test_a_cost_above_the_whole_allowance_can_be_paid_once(limits: RateLimits) -> None:
     (first,) = await limits.check([Check([IP], 100)])
     (second,) = await limits.check([Check([IP], 100)])
@@ -101,7 +110,8 @@ def test_what_an_address_is_limited_as(address: str, limited: str) -> None:
 
 
 async def test_redis_is_told_of_what_was_allowed_without_it(redis_url: str) -> None:
-    limits = RateLimits(redis_url, HOUR_MS, 10_000)
+    # Of a day: nothing comes back before Redis is told.
+    limits = RateLimits(redis_url, 24 * HOUR_MS, 10_000)
     limiter, other = Limiter(limits, Metrics()), Limiter(limits, Metrics())
     for asked in range(500):
         verdict = await limiter.take("1.2.3.4", "a")

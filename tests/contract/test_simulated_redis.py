@@ -131,7 +131,7 @@ def test_the_same_commands_do_the_same(redis_url: str, seed: int) -> None:
                 levels = [chance.randrange(1, 9) for _ in range(4)]
                 told = epoch - chance.choice((0, 0, 0, 1))
                 for step in (["begin"], ["bids", *levels], ["asks", *levels], ["finish", sequence]):
-                    extra = ["channel", "news"] if step[0] == "finish" else []
+                    extra = ["channel", "news", "PUBLISH"] if step[0] == "finish" else []
                     twins.script("reset_depth.lua", KEYS[1:], [told, *step, *extra])
             elif what < 10:
                 after = sequence + chance.choice((0, 1, 3))
@@ -141,7 +141,7 @@ def test_the_same_commands_do_the_same(redis_url: str, seed: int) -> None:
                 arguments: list[Any] = [
                     told, sequence - chance.choice((0, 0, 1)), after, "d", "delta", "c", "changes",
                     f"matcher-{chance.randrange(4)}", next_position(position), len(bids), 0, 1, 1,
-                    *sum(bids, ()), "replies.x", "reply", *ids,
+                    "PUBLISH", *sum(bids, ()), "replies.x", "reply", *ids,
                 ]  # fmt: skip
                 if twins.script("publish.lua", KEYS, arguments) == 1:
                     sequence = after

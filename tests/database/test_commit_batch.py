@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from ops.verify import broken_invariants, compare_books
+from tests.exchange import eventually
 from tests.matcher import BTC_USD, ONE, Matcher, cancel, limit, market
 from workers.adapters.errors import DataRejected, Fenced, Stale
 from workers.adapters.ledger import Ledger
@@ -188,3 +189,45 @@ async def test_dead_letters_are_kept_whole(matcher: Matcher, look: psycopg.Conne
     assert rows(look, "SELECT last_stream_id FROM exchange.shard WHERE instrument_id = 1") == [
         ("5-1",)
     ]
+
+
+# How often each index was scanned since the matcher began, and how many entries that has read.
+SCANS = (
+    "SELECT indexrelname, idx_scan, idx_tup_read FROM pg_stat_user_indexes"
+    " WHERE relname IN ('orders', 'positions', 'balances') AND idx_scan > 0 ORDER BY 1"
+)
+
+
+async def test_each_row_is_found_by_its_key(matcher: Matcher, look: psycopg.Connection) -> None:
+    """Whatever the planner believed of tables that were empty when it made the plans.
+
+    They are kept for the session, so one that walks all rows of an instrument per row that is
+    wanted would go on doing so while the tables grow.
+    """
+    batches, makers = 40, 5
+    for n in range(batches):
+        # Everybody trades in each batch: each maker with the taker, once.
+        await matcher.commit(
+            await matcher.apply(
+                *(limit("sell", (100 + n) * ONE, 2 * ONE, client_id=f"c{m}") for m in range(makers))
+            )
+        )
+        await matcher.commit(await matcher.apply(market("buy", 10 * ONE, client_id="taker")))
+    await matcher.ledger.close()
+    trades, accounts = batches * makers, batches * (makers + 1)
+    eventually(
+        lambda: (
+            {name: read for name, _, read in rows(look, SCANS)}.get("balances_pkey", 0)
+            >= 2 * (accounts - makers - 1)
+        ),
+        "the session's counts",
+    )
+    scans = {str(name): (scans, read) for name, scans, read in rows(look, SCANS)}
+    assert set(scans) == {"orders_pkey", "positions_pkey", "balances_pkey"}
+    # Each maker's order, once.
+    assert scans["orders_pkey"][0] == trades
+    # Of both sides of each trade, its client's position; then both accounts of each client.
+    assert scans["positions_pkey"][0] == 2 * trades
+    for _, read in scans.values():
+        # Some more: versions of a row that are not cleaned away yet, and what inserts check.
+        assert read < 3 * 2 * trades

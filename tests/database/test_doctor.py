@@ -18,7 +18,9 @@ from ops.doctor import examine
 from ops.embedded import Postgres, postgres
 from tests import servers
 from tests.exchange import free_port
-from workers.core.channels import order_stream
+from tests.history import make_history
+from tests.kafka import mock_cluster
+from workers.core.channels import depth_key, order_stream
 
 Env = dict[str, str]
 
@@ -190,3 +192,41 @@ def test_the_command(
     assert "PROBLEM  postgres" in said
     assert "-> start the server, or correct DATABASE_URL" in said
     assert "1 problems" in said
+
+
+def test_kafka_and_its_mirror(env: Env) -> None:
+    with mock_cluster() as brokers:
+        fine = found(env | {"KAFKA_BROKERS": brokers}, "ok")
+        assert fine["kafka"].found == "3 brokers"
+        assert fine["kafka topics"].found == "all there"
+        assert fine["BTC-USD mirror"].found == "0 events behind, the oldest of them 0 s old"
+        prefixed = env | {"KAFKA_BROKERS": brokers, "KAFKA_TOPIC_PREFIX": "other-"}
+        assert "other-exchange-trades" in found(prefixed, "warning")["kafka topics"].found
+    assert found(env, "ok")["kafka"].found.startswith("off")
+    nobody = env | {"KAFKA_BROKERS": f"127.0.0.1:{free_port()}"}
+    # Trading goes on without it.
+    assert found(nobody) == {}
+    assert "KAFKA_BROKERS" in found(nobody, "warning")["kafka"].remedy
+
+
+def test_a_mirror_that_does_not_run(env: Env) -> None:
+    with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("UPDATE exchange.shard SET owner = NULL")
+        make_history(env["DATABASE_URL"], seed=5, commands=200)
+    with mock_cluster() as brokers:
+        warnings = found(env | {"KAFKA_BROKERS": brokers}, "warning")
+    assert "events behind" in warnings["BTC-USD mirror"].found
+    assert "`clock`" in warnings["BTC-USD mirror"].remedy
+
+
+def test_a_redis_that_has_seen_more(env: Env) -> None:
+    with redis.Redis.from_url(env["REDIS_URL"]) as client:
+        client.hset(depth_key("BTC-USD"), "epoch", 9)
+    assert "ops restored" in found(env, "warning")["BTC-USD epoch"].remedy
+
+
+def test_a_database_of_a_newer_version(env: Env) -> None:
+    with psycopg.connect(env["DATABASE_URL"]) as connection:
+        connection.execute("UPDATE exchange.alembic_version SET version_num = '9999'")
+    assert found(env) == {}
+    assert "9999" in found(env, "warning")["postgres migrations"].found

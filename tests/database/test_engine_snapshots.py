@@ -1,5 +1,6 @@
 """Engine snapshots: whatever is wrong with them, recovery ends where a full rebuild ends."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from random import Random
@@ -108,14 +109,28 @@ async def test_large_amounts_survive(matcher: Matcher, jobs: psycopg.Connection)
     await check_recovery(matcher)
 
 
+def make_small(look: psycopg.Connection) -> None:
+    """Make pages of three orders, and sum levels up whenever there are a few."""
+    for name, size in (
+        ("take_snapshot_v2", "DEFAULT 2000"),
+        ("load_orders_v2", "DEFAULT 50000"),
+    ):
+        text = sql.script(f"functions/{name}.sql")
+        assert size in text
+        replace_function(look, text.replace(size, "DEFAULT 3").replace("4000", "4"))
+
+
+def replace_function(look: psycopg.Connection, text: str) -> None:
+    look.execute("SET ROLE exchange_owner")
+    look.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
+    look.execute("RESET ROLE")
+
+
 async def test_many_parts(
     matcher: Matcher, jobs: psycopg.Connection, look: psycopg.Connection
 ) -> None:
-    """Pages are of 50,000 orders; here they are made smaller."""
-    look.execute("SET ROLE exchange_owner")
-    text = sql.script("functions/load_orders_v1.sql").replace("LIMIT 50000", "LIMIT 3")
-    look.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
-    look.execute("RESET ROLE")
+    """Parts are of 2,000 orders, pages of a full rebuild of 50,000; here they are made smaller."""
+    make_small(look)
     for n in range(20):
         await matcher.commit(await matcher.apply(limit("buy", 1 + n, 2), limit("sell", 100 + n, 2)))
     await matcher.commit(await matcher.apply(market("buy", 5), market("sell", 7)))
@@ -180,6 +195,101 @@ async def test_matching_is_not_waited_for(
     with psycopg.connect(database_url) as holder:
         holder.execute("SELECT FROM exchange.shard FOR UPDATE")
         assert "12 orders" in take(jobs)
+
+
+# What the snapshot does between its pieces here: it waits while somebody holds lock 7.
+STEP = """
+CREATE FUNCTION exchange.give_way_v1(p_since timestamptz, p_until timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE SET search_path = exchange, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared(7);
+    PERFORM pg_advisory_unlock_shared(7);
+    RETURN p_since;
+END
+$$;
+"""
+WAITS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted"
+
+
+async def test_commits_go_on_between_its_pieces_and_are_not_in_it(
+    matcher: Matcher, jobs: psycopg.Connection, look: psycopg.Connection
+) -> None:
+    """Before each of its pieces orders come, are filled and are cancelled."""
+    make_small(look)
+    replace_function(look, STEP)
+    await some_orders(matcher, 30)
+    await matcher.commit(
+        await matcher.apply(*(limit("sell", 100 + n % 9, 3, order_id=f"s{n}") for n in range(27)))
+    )
+    engine = matcher.engine
+    sequence, depth = engine.sequence, take_snapshot(engine.book, engine.sequence)
+    then = {name: picture_order(order) for name, order in engine.book.orders.items()}
+    look.execute("SELECT pg_advisory_lock(7)")
+    taking = asyncio.create_task(asyncio.to_thread(take, jobs))
+    commits = 0
+    while not taking.done():
+        if not look.execute(WAITS).fetchall():
+            await asyncio.sleep(0.01)
+            continue
+        batch = await matcher.apply(
+            market("sell", 2), market("buy", 2), cancel(f"s{26 - commits}"),
+            limit("buy", 50, 1), limit("sell", 90, 4),
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            await matcher.commit(batch)
+        commits += 1
+        # It has the lock before we stand in line for it again.
+        look.execute("SELECT pg_advisory_unlock(7), pg_advisory_lock(7)")
+    assert await taking == f"sequence {sequence}, {len(then)} orders; 0 old ones deleted"
+    # 57 orders in pages of three, for depth and for the state.
+    assert commits >= 2 * 57 / 3
+    sides = look.execute(
+        "SELECT bid_prices, bid_quantities, ask_prices, ask_quantities FROM exchange.book_snapshots"
+        " WHERE sequence = %s", (sequence,)
+    ).fetchone()  # fmt: skip
+    assert sides is not None
+    bids, bid_quantities, asks, ask_quantities = (
+        [int(amount * ONE) for amount in side] for side in sides
+    )
+    assert list(zip(bids, bid_quantities, strict=True)) == depth.bids
+    assert list(zip(asks, ask_quantities, strict=True)) == depth.asks
+    (stored,) = await matcher.ledger.engine_snapshots()
+    assert stored.counters.sequence == sequence
+    orders = await matcher.ledger.load_snapshot(stored)
+    assert {order.order_id: picture_order(order) for order in orders} == then
+    await check_recovery(matcher)
+
+
+async def test_what_another_session_is_taking_is_left_to_it(
+    matcher: Matcher, jobs: psycopg.Connection, look: psycopg.Connection
+) -> None:
+    await some_orders(matcher)
+    key = "hashtext('engine_snapshots'), 1"
+    look.execute(f"SELECT pg_advisory_lock({key})")
+    assert "nothing new" in take(jobs)
+    assert look.execute("SELECT sequence FROM exchange.book_snapshots").fetchall() == [(14,)]
+    look.execute(f"SELECT pg_advisory_unlock({key})")
+    assert "12 orders" in take(jobs)
+
+
+def test_it_rests_as_long_as_it_worked_within_bounds(look: psycopg.Connection) -> None:
+    def rest(worked: str, until: str) -> float:
+        """Return the seconds for which it slept, 0 when it did not."""
+        ((slept,),) = look.execute(
+            "WITH began AS MATERIALIZED (SELECT clock_timestamp() AS at),"
+            " given AS MATERIALIZED ("
+            "  SELECT at, at - %s::interval AS since,"
+            "         exchange.give_way_v1(at - %s::interval, %s) AS rested FROM began)"
+            " SELECT CASE WHEN rested <> since THEN extract(epoch FROM rested - at) ELSE 0 END"
+            " FROM given",
+            (worked, worked, until),
+        ).fetchall()
+        return float(slept)
+
+    assert rest("8 ms", "infinity") >= 0.008
+    assert rest("1 hour", "infinity") >= 0.02
+    assert rest("-1 hour", "infinity") == 0, "short work goes on"
+    assert rest("1 hour", "-infinity") == 0, "somebody waits"
 
 
 async def test_depth_over_and_over_does_not_store_large_state_over_and_over(

@@ -47,7 +47,7 @@ def test_every_message_is_as_published(messages: list[Message]) -> None:
     for message in messages:
         validators[message.topic].validate(json.loads(message.value))
         headers = dict(message.headers)
-        assert list(headers) == ["number", "sequence", "epoch", "schema_version"]
+        assert list(headers) == ["number", "sequence", "epoch", "schema_version", "timeline"]
         assert headers["schema_version"] == b"%d" % SCHEMA_VERSION
         assert int(headers["sequence"] or "") == json.loads(message.value)["sequence"]
         assert message.key.decode() == json.loads(message.value)["instrument"]

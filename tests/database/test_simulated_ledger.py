@@ -139,7 +139,7 @@ class Writer:
         self.names += 1
         client_id = chance.choice(CLIENTS)
         _, rows = self.twins.call("ensure_clients", {"client_ids": f'{{"{client_id}"}}'})
-        self.ledger._client_nos.update(rows)
+        self.ledger._client_nos.learn(rows)
         return command._replace(
             client_id=client_id,
             order_id=f"{self.instrument.instrument}-{self.names}",
@@ -222,6 +222,7 @@ def ask_something(twins: Twins, chance: Random, writer: Writer) -> None:
                 "instrument_id": chance.choice((number, number, number, 99)),
                 "owner": chance.choice(("one", "other")),
                 "lease_ms": lease_ms,
+                "epoch_min": epoch + 3 if lease_ms < 0 else 0,
             },
         ),
         ("renew_lease", {"instrument_id": number, "epoch": epoch, "lease_ms": lease_ms}),
@@ -264,7 +265,12 @@ def test_the_same_calls_do_the_same(look: psycopg.Connection, seed: int) -> None
     for writer in writers:
         twins.call(
             "acquire_shard",
-            {"instrument_id": writer.instrument[0], "owner": "one", "lease_ms": 3_600_000},
+            {
+                "instrument_id": writer.instrument[0],
+                "owner": "one",
+                "lease_ms": 3_600_000,
+                "epoch_min": 0,
+            },
         )
     # A commit whose amounts are wrong can be believed, by both: the matcher is who knows them.
     believed = False

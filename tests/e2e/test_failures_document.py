@@ -119,7 +119,8 @@ def test_every_cell(fault: str, server_folder: Path, tmp_path: Path) -> None:
             }
             with exchange.client() as client:
                 for order_id in ("it", "rests"):
-                    assert client.order("buy", 1, 10, order_id=order_id).status == 201
+                    answer = client.order("buy", 1, 10, order_id=order_id, client_id="a")
+                    assert answer.status == 201
             found: dict[str, str] = {}
             late: dict[str, float] = {}
             with faults[fault]():  # type: ignore[attr-defined]

@@ -230,6 +230,34 @@ def test_pages_of_others_may_not_connect(database_url: str, redis_url: str, tmp_
                     assert close_code(made) == 1008, origin
 
 
+def test_pages_of_others_may_not_post(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    """A browser asks nobody before it sends a page's POST without a body, wherever it goes."""
+    friends = {"EXCHANGE_ORIGINS": "https://friend.example, https://other.example"}
+    with running(database_url, redis_url, tmp_path, **friends) as exchange, exchange.client() as us:
+        for number, (origin, welcome) in enumerate((
+            ("http://evil.example", False),
+            (f"http://127.0.0.1:{exchange.port + 1}", False),
+            ("null", False),
+            ("http://[", False),
+            (f"http://127.0.0.1:{exchange.port}", True),
+            ("https://friend.example", True),
+        )):  # fmt: skip
+            us.order("buy", 1, 10, order_id=f"order-{number}")
+            page = {"Origin": origin}
+            for method, path in (
+                ("POST", f"/orders/order-{number}/cancel"),
+                ("POST", "/market/orderbook/snapshot"),
+            ):
+                answer = us.request(method, path, headers=page)
+                if welcome:
+                    assert answer.status in (200, 201), (origin, path)
+                else:
+                    assert answer.status == 403, (origin, path)
+                    assert answer.json["error"] == "origin_not_allowed"
+            # What a page reads it may not see, and it changes nothing.
+            assert us.request("GET", "/market/orderbook", headers=page).status == 200
+
+
 def test_a_request_id_that_is_no_text(exchange: Exchange) -> None:
     with socket.create_connection(("127.0.0.1", exchange.port), timeout=10) as made:
         made.sendall(

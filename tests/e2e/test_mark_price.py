@@ -33,17 +33,17 @@ def test_positions_are_those_of_analytics(
             if random.random() < 0.3:
                 client.post(f"/orders/{order_id}/cancel")
             for name in ("ada", "bob"):
-                raw = client.get(f"/market/positions/{name}").raw
+                shown = client.get(f"/market/positions/{name}")
                 positions = [
                     [p[key] for key in ("instrument", "net_quantity", "total_cost", "avg_price",
                                         "mark_price", "unrealized_pnl", "realized_pnl")]
-                    for p in loads(raw)["positions"]
+                    for p in loads(shown.raw).get("positions", ())
                 ]  # fmt: skip
                 known = connection.execute(
                     "SELECT count(*) FROM exchange.clients WHERE client_id = %s", (name,)
                 ).fetchone()
                 if known == (0,):
-                    assert positions == []
+                    assert shown.status == 404
                     continue
                 rows = connection.execute(
                     "SELECT instrument, net_quantity, total_cost, avg_price, mark_price,"

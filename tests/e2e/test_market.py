@@ -191,7 +191,6 @@ def test_where_nothing_has_traded(client: Client) -> None:
         "overall_vwap": None,
     }
     assert get(client, "/market/candles")["candles"] == []
-    assert get(client, "/market/positions/nobody") == {"client_id": "nobody", "positions": []}
     assert get(client, "/orders") == {"orders": [], "next_cursor": None}
     assert get(client, "/market/orderbook/snapshots") == {
         "instrument": "BTC-USD", "snapshots": [], "count": 0,
@@ -204,6 +203,16 @@ def test_where_nothing_has_traded(client: Client) -> None:
         "lot_size": Decimal("0.00000001"),
         "status": "trading",
     }
+
+
+def test_a_client_is_known_from_its_first_order(client: Client) -> None:
+    unknown = client.get("/market/positions/ada")
+    assert (unknown.status, unknown.json["error"]) == (404, "not_found")
+    assert "ada" in unknown.json["message"]
+    assert client.order("buy", 1, 1, client_id="ada").status == 201
+    assert get(client, "/market/positions/ada") == {"client_id": "ada", "positions": []}
+    # Of a listing it is one condition of several, which nothing fulfils.
+    assert get(client, "/orders?client_id=bob") == {"orders": [], "next_cursor": None}
 
 
 def test_a_flat_position_keeps_its_profit_and_the_mark_falls_back(client: Client) -> None:

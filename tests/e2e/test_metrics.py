@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -28,6 +29,7 @@ NAMES = {
     "trades_total": {"instrument"},
     "trade_volume_total": {"instrument"},
     "fills_total": {"instrument", "role"},
+    "fees_earned": {"instrument", "asset"},
     "stream_lag_entries": {"instrument"},
     "commit_batch_entries_count": set(),
     "commit_batch_seconds_count": set(),
@@ -165,6 +167,7 @@ def test_web_concurrency(
             # The matcher has a private folder too: what it counted is not here, the rest is.
             assert value(samples, "trades_total") == 0
             assert value(samples, "matcher_lease_held", instrument="BTC-USD") == 1
+            assert value(samples, "matcher_epoch", instrument="BTC-USD") == 1
             assert value(samples, "current_orderbook_depth", instrument="BTC-USD") == 2
             assert value(samples, "stream_lag_entries") == 0
         assert len(list(temporary.glob("trade-engine-metrics-*"))) == 2
@@ -203,6 +206,17 @@ def test_a_matcher_serves_its_own_metrics(
         assert f"METRICS_PORT {port} cannot be used" in exchange.logs()
     finally:
         exchange.stop()
+
+
+def test_fees_earned(exchange: Exchange, database_url: str) -> None:
+    """As the ledger has them, so also those that processes before this one have seen."""
+    assert value(scrape(exchange.port), "fees_earned", instrument="BTC-USD", asset="USD") == 0
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT exchange.set_fees_v1('BTC-USD', 'standard', '-1', '2.5')")
+    trade([exchange.port])  # 510 USD change hands
+    samples = scrape(exchange.port)
+    assert value(samples, "fees_earned", instrument="BTC-USD", asset="USD") == 0.0765
+    assert value(samples, "fees_earned", instrument="ETH-USD", asset="USD") == 0
 
 
 def test_openmetrics_if_it_is_asked_for(exchange: Exchange) -> None:

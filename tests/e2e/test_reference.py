@@ -1,19 +1,21 @@
-"""Every example of the document that the product grew from, run as printed; only the port differs.
+"""Every example of the document that the product grew from, run as printed against `./ops/run`.
 
-`python -m pytest -s tests/e2e/test_reference.py` prints the answers next to the documented ones.
+Only the port differs. `./ops/test -s tests/e2e/test_reference.py` prints the answers next to the
+documented ones.
 """
 
 import json
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
-from tests.exchange import Exchange, running
+from tests.ops_run import run, until_ready
 
 ORDER = {
     "order_id": "uuid",
@@ -186,11 +188,26 @@ UNSUBSCRIBE = """{
 }"""
 
 
+# Of each type of message that the document names: what it must have.
+HEARD: dict[str, Any] = {
+    "connected": {"client_id": "uuid"},
+    "subscribed": {"channels": ["trades"], "instrument": "BTC-USD"},
+    "unsubscribed": {"channels": ["trades"], "instrument": "BTC-USD"},
+    "trades": {"data": TRADE},
+    "orders": {"data": ORDER},
+    "orderbook": {"data": {}},
+    "order_accepted": SUBMITTED,
+    "error": {"error": "code", "message": "what happened"},
+}
+
+
 @pytest.fixture
-def exchange(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Exchange]:
-    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")}  # as ./ops/run does
-    with running(database_url, redis_url, tmp_path, **shared) as exchange:
-        yield exchange
+def address() -> Iterator[str]:
+    """Host and port of a new `./ops/run`."""
+    with run("--ephemeral", "--port", "0") as process:
+        yield urlsplit(until_ready(process)).netloc
+        process.terminate()
+        process.wait(30)
 
 
 def missing(documented: Any, answer: Any, path: str = "") -> list[str]:
@@ -218,53 +235,56 @@ def missing(documented: Any, answer: Any, path: str = "") -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_http_examples(exchange: Exchange) -> None:
+def test_http_examples(address: str) -> None:
     for command, status, documented in EXAMPLES:
-        here = command.replace("localhost:3000", f"127.0.0.1:{exchange.port}")
+        here = command.replace("localhost:3000", address)
         shell = here.replace("curl ", "curl --silent --write-out '\\n%{http_code}' ", 1)
         said = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
         body, _, code = said.stdout.rpartition("\n")
         answer = json.loads(body)
-        print(f"\n$ {command}\n{code} {body}\ndocumented: {json.dumps(documented)}")
+        print(f"\n$ {command}\n    answer {code} {body}\ndocumented {json.dumps(documented)}")
         assert int(code) == status, body
         assert missing(documented, answer) == [], command
         if "/market/" in command:  # something has traded, so there is something to show
             assert [] not in (answer.get(name) for name in ("trades", "aggregates", "positions"))
-    with exchange.client() as client:
-        text = client.get("/metrics").raw.decode()
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    for name in METRICS:
+        print(*(line for line in text.splitlines() if line.startswith(f"# HELP {name}")))
     assert [name for name in METRICS if f"\n{name}" not in text] == []
 
 
-async def test_websocket_examples(exchange: Exchange) -> None:
-    url = f"ws://127.0.0.1:{exchange.port}/stream"
+async def test_websocket_examples(address: str) -> None:
+    url = f"ws://{address}/stream"
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as ws:
 
         async def hear(*types: str) -> dict[str, Any]:
             while True:
                 text = await ws.receive_str(timeout=10)
                 message = json.loads(text)
-                print(f"< {text}")
+                documented = HEARD[message["type"]]
+                print(f"    answer {text}\ndocumented {json.dumps(documented)}")
+                assert missing(documented, message) == []
                 if message["type"] in types:
                     return message
+
+        async def say(text: str) -> None:
+            print(f"\n> {text}")
+            await ws.send_str(text)
 
         connected = await hear("connected")
         assert connected["client_id"]
         for text, answer in ((SUBSCRIBE, "subscribed"), (UNSUBSCRIBE, "unsubscribed")):
-            print(f"> {text}")
-            await ws.send_str(text)
+            await say(text)
             assert (await hear(answer))["instrument"] == "BTC-USD"
-        await ws.send_str(SUBSCRIBE)
+        await say(SUBSCRIBE)
         await hear("subscribed")
-        print(f"> {WEBSOCKET_ORDER}")
-        await ws.send_str(WEBSOCKET_ORDER)
+        await say(WEBSOCKET_ORDER)
         accepted = await hear("order_accepted")
-        assert missing(SUBMITTED, accepted) == []
         assert accepted["order"]["idempotency_key"] == "ws-order-1"
         # The message types of the reference: a new trade, a changed order, a changed book.
-        await ws.send_str(WEBSOCKET_ORDER.replace("buy", "sell").replace("ws-order-1", "ws-2"))
+        await say(WEBSOCKET_ORDER.replace("buy", "sell").replace("ws-order-1", "ws-2"))
         heard = [await hear("trades", "orders", "orderbook") for _ in range(4)]
         assert {message["type"] for message in heard} == {"trades", "orders", "orderbook"}
-        (trade,) = [message for message in heard if message["type"] == "trades"]
-        assert missing(TRADE, trade["data"]) == []
-        await ws.send_str('{"type": "order"}')
+        await say('{"type": "order"}')
         assert (await hear("error"))["message"]

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,9 +20,8 @@ import redis
 from ops.analyst import add_analyst
 from ops.priority import NICENESS
 from ops.processes import running, wait_until
+from tests.ops_run import ROOT, run, until_ready
 
-ROOT = Path(__file__).parents[2]
-READY = "Trade engine is ready: "
 ORDER = {
     "client_id": "alice",
     "side": "buy",
@@ -31,36 +29,6 @@ ORDER = {
     "price": 70000,
     "quantity": 0.5,
 }
-
-
-@contextlib.contextmanager
-def run(*options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Start it, in an environment that gives no servers."""
-    unset = {"DATABASE_URL", "REDIS_URL", "PORT", "HOST", "EXCHANGE_DATA", "EXCHANGE_ENV"}
-    inherited = {name: value for name, value in os.environ.items() if name not in unset}
-    with subprocess.Popen(
-        [sys.executable, "-m", "ops", "run", *options],
-        cwd=ROOT,
-        env=inherited | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until_ready(process: subprocess.Popen[str]) -> str:
-    """Return the URL it prints."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if READY in line:
-            return line.split(READY)[1].strip()
-    raise AssertionError("".join(lines))
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -88,6 +56,33 @@ def test_runs_takes_an_order_and_leaves_nothing_behind(number: signal.Signals) -
         assert process.wait(40) == 0
         assert not any(map(running, family)), said
         assert said.rstrip().endswith("stopped")
+
+
+def test_with_a_market_it_lives_and_takes_its_orders_along(server_folder: Path) -> None:
+    options = ("--data", str(server_folder), "--port", "0")
+    with run(*options, "--market", "200") as process:
+        url = until_ready(process)
+        assert process.stdout is not None
+
+        def lives() -> bool:
+            with urllib.request.urlopen(f"{url}/market/ticker", timeout=10) as answer:
+                ticker = json.load(answer)
+            return ticker["trade_count"] > 5 and ticker["best_bid"] and ticker["best_ask"]
+
+        assert wait_until(lives, 60)
+        family = descendants(process)
+        process.terminate()
+        said = process.stdout.read()
+        assert process.wait(40) == 0
+        assert not any(map(running, family)), said
+        assert "what rested is cancelled" in said
+    with run(*options) as process:
+        with urllib.request.urlopen(f"{until_ready(process)}/market/orderbook") as answer:
+            book = json.load(answer)
+        process.terminate()
+        assert process.wait(40) == 0
+    assert book["sequence"] > 0
+    assert book["bids"] == book["asks"] == []
 
 
 def test_second_signal_ends_it_at_once(server_folder: Path) -> None:

@@ -32,7 +32,9 @@ def test_a_selection_of_faults(cluster: Cluster) -> None:
     chosen = quick + chance.sample(others, DRAWN)
     chance.shuffle(chosen)
     said: list[str] = [f"EXCHANGE_FAULTS_SEED={SEED}"]
-    campaign = Campaign(cluster, SEED, said.append, clients=4, batch=10, pause_s=0.01)
+    campaign = Campaign(
+        cluster, SEED, said.append, clients=4, batch=10, pause_s=0.01, segment_s=600
+    )
     campaign.segment(chosen, until=lambda: False)
     campaign_says = "\n".join(said)
     assert not campaign.failed, campaign_says

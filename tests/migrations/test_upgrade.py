@@ -17,8 +17,8 @@ from tests.exchange import eventually
 from tests.servers import other_database
 
 NAME = "upgraded"
-COMMIT_V2 = sql.query("commit_batch").replace(b"commit_batch_v3", b"commit_batch_v2")
-COMMIT_V3 = sql.query("commit_batch")
+COMMIT_V2 = sql.query("commit_batch").replace(b"commit_batch_v4", b"commit_batch_v2")
+COMMIT_V4 = sql.query("commit_batch")
 
 
 def configuration(url: str) -> Config:
@@ -108,7 +108,7 @@ def test_with_live_traffic(previous: str) -> None:
         assert count("order_events") == 2 * committed
         assert broken_invariants(look) == {}
         for number in range(committed, committed + 20):
-            look.execute(COMMIT_V3, parameters(number, clients))
+            look.execute(COMMIT_V4, parameters(number, clients))
         assert count("trades") == committed + 20
         assert broken_invariants(look) == {}
         assert {row[-1] for row in compare_books(look)} == {"ok"}
@@ -161,12 +161,12 @@ def test_going_back(previous: str) -> None:
         before = schema(look)
         look.execute(COMMIT_V2, parameters(0, clients))
         migrate(previous)
-        look.execute(COMMIT_V3, parameters(1, clients))
+        look.execute(COMMIT_V4, parameters(1, clients))
         command.downgrade(configuration(previous), "0002")
         assert schema(look) == before
         look.execute(COMMIT_V2, parameters(2, clients))
         migrate(previous)
-        look.execute(COMMIT_V3, parameters(3, clients))
+        look.execute(COMMIT_V4, parameters(3, clients))
         assert look.execute("SELECT count(*) FROM exchange.trades").fetchone() == (4,)
         assert broken_invariants(look) == {}
         assert {row[-1] for row in compare_books(look)} == {"ok"}

@@ -219,8 +219,10 @@ class World:
             metrics=metrics,
         )
         exchange = SimpleNamespace(
-            metrics=metrics, submitter=submitter, lookups=lookups, instruments=instruments
-        )
+            metrics=metrics, submitter=submitter, lookups=lookups, instruments=instruments,
+            heard=lambda name: books[name].sequence if name in books else -1,
+            told=lambda *_: None,
+        )  # fmt: skip
         for work in (instruments.run(), feed.run(), feed.beat()):
             self.loop.start(process, self._guard(work))
         self.edges[name] = Edge(process, exchange, feed, submitter)
@@ -623,7 +625,10 @@ class Secrets:
     """Stands where the module `secrets` stands."""
 
     def __init__(self, chance: Random) -> None:
-        self.randbits = chance.getrandbits
+        self._chance = chance
+
+    def token_hex(self, length: int) -> str:
+        return self._chance.randbytes(length).hex()
 
 
 @contextlib.contextmanager

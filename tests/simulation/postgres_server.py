@@ -26,6 +26,7 @@ TYPES = ("limit", "market")
 STATUSES = ("open", "partially_filled", "filled", "cancelled", "rejected")
 FINAL = ("filled", "cancelled", "rejected")
 NUMBER_MAX = 2**53 - 1
+MINUTE_US = 60_000_000
 YEAR_2000_US = 946_684_800_000_000
 
 
@@ -155,14 +156,19 @@ class Functions:
 
     # Leases.
 
-    def acquire_shard(self, instrument_id: int, owner: str, lease_ms: int) -> list[Any]:
+    def acquire_shard(
+        self, instrument_id: int, owner: str, lease_ms: int, epoch_min: int
+    ) -> list[Any]:
         shard = self.tables.shard.get(instrument_id)
         if shard is None or not (
-            shard.owner in (None, owner) or shard.lease_until_us < self.now_us()
+            shard.owner in (None, owner)
+            or not 0 <= shard.lease_until_us - self.now_us() <= lease_ms * 1000 + MINUTE_US
         ):
             return []
         shard = shard._replace(
-            epoch=shard.epoch + 1, owner=owner, lease_until_us=self.now_us() + lease_ms * 1000
+            epoch=max(shard.epoch + 1, epoch_min),
+            owner=owner,
+            lease_until_us=self.now_us() + lease_ms * 1000,
         )
         self.tables.shard[instrument_id] = shard
         return [
@@ -195,12 +201,13 @@ class Functions:
         free = [
             number
             for number, shard in tables.shard.items()
-            if shard.owner is None or shard.lease_until_us < now_us
+            if shard.owner is None or not 0 <= shard.lease_until_us - now_us <= 2 * MINUTE_US
         ]
         others = [
             shard.lease_until_us - now_us
             for shard in tables.shard.values()
-            if shard.owner not in (None, owner) and shard.lease_until_us > now_us
+            if shard.owner not in (None, owner)
+            and 0 <= shard.lease_until_us - now_us <= 2 * MINUTE_US
         ]
         next_free_ms = math.ceil(min(others) / 1000) if others else None
         place = sum(name < owner for name in living)
@@ -222,6 +229,9 @@ class Functions:
             )
             for number, name in self.tables.instruments.items()
         ]  # fmt: skip
+
+    def current_timeline(self) -> list[Any]:
+        return [(1,)]
 
     # The matcher's reads.
 

@@ -384,7 +384,7 @@ class RedisServer(Server):
             self.keys.data, self.keys.expires_us = copy.deepcopy((data, expires_us))
             self._states.clear()
 
-    def client(self, url: str, answer_timeout_s: float = 0.0) -> "Client":
+    def client(self, url: str, answer_timeout_s: float = 0.0, key: str = "") -> "Client":
         return Client(self)
 
     def _publish(self, channel: bytes, payload: bytes) -> int:
@@ -571,6 +571,9 @@ class Client(Connection):
 
     async def xtrim(self, key: str, minid: str) -> Any:
         return await self._command("xtrim", key, "MINID", "~", minid, writing=True)
+
+    async def hget(self, key: str, name: str) -> Any:
+        return await self._command("hget", key, name)
 
     async def hset(self, key: str, mapping: Mapping[str, str]) -> Any:
         flat = [part for pair in mapping.items() for part in pair]

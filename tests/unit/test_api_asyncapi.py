@@ -65,6 +65,7 @@ def fits(schema: str, value: Any) -> bool:
 SENT = [
     ("Subscribe", '{"type":"subscribe","channel":"trades"}', True),
     ("Subscribe", '{"type":"subscribe","channels":["trades","orders"],"resume_from":7}', True),
+    ("Subscribe", '{"type":"subscribe","channel":"trades","resume_from":7,"timeline":2}', True),
     ("Subscribe", '{"type":"subscribe"}', False),
     ("Subscribe", '{"type":"subscribe","channels":[]}', False),
     ("Subscribe", '{"type":"subscribe","channels":["news"]}', False),
@@ -94,7 +95,7 @@ LEVEL = {"price": 1, "quantity": 2, "cumulative": 2}
 CHANGED = {"price": 1, "quantity": 0}
 RECEIVED = [
     {"type": "connected", "client_id": "c1"},
-    {"type": "subscribed", "channels": ["trades"], "instrument": "BTC-USD"},
+    {"type": "subscribed", "channels": ["trades"], "instrument": "BTC-USD", "timeline": 1},
     {"type": "unsubscribed", "channels": ["trades"], "instrument": "BTC-USD"},
     {"type": "trades", "channel": "trades:BTC-USD", "data": TRADE_JSON},
     {"type": "orders", "channel": "orders:BTC-USD", "data": ORDER_JSON | {"sequence": 4}},
@@ -114,12 +115,14 @@ RECEIVED = [
         "type": "resync",
         "channel": "trades:BTC-USD",
         "instrument": "BTC-USD",
+        "timeline": 1,
         "data": {"sequence": 9, "trades": [TRADE_JSON]},
     },
     {
         "type": "resync",
         "channel": "orders:BTC-USD",
         "instrument": "BTC-USD",
+        "timeline": 1,
         "data": {"sequence": 9, "orders": [ORDER_JSON], "complete": True},
     },
     {"type": "order_accepted", "order": ORDER_JSON, "trades": [TRADE_JSON], "orderbook": None},

@@ -18,6 +18,9 @@ class Lookups:
     def __init__(self) -> None:
         self.away = True
 
+    async def timeline(self) -> int:
+        return 3
+
     async def instruments(self) -> list[tuple[Instrument, bool]]:
         if self.away:
             raise Unavailable("away")
@@ -36,6 +39,7 @@ async def test_before_the_first_answer_nothing_is_unknown() -> None:
     lookups.away = False
     assert await instruments.wait_known() == ["BTC-USD"]
     assert instruments.get("BTC-USD") == BTC_USD
+    assert instruments.timeline == 3
     with pytest.raises(ApiError) as refused:
         instruments.get("NO-NE")
     assert refused.value.status == 404

@@ -29,8 +29,11 @@ from workers.core.units import parse_units
 
 DOCUMENT = openapi.document("1.2.3")
 
-# Files of the page: what they are is nobody's business but the page's.
-NOT_DESCRIBED = {("get", "/docs/{folder}/{name}")}
+# Files of pages: what they are is nobody's business but the pages'.
+NOT_DESCRIBED = {
+    ("get", "/docs/{folder}/{name}"),
+    ("get", "/static/{version}/{folder}/{name}"),
+}
 
 
 def test_it_is_an_openapi_document() -> None:

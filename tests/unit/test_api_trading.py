@@ -7,6 +7,7 @@ import pytest
 
 from api import trading
 from api.errors import ApiError
+from api.exchange import Exchange
 from api.schemas import OrderBody
 from api.submit import Answer, NoReply, Repeat
 from workers.adapters.errors import OutcomeUnknown, Unavailable
@@ -21,6 +22,9 @@ KEYED = BODY.model_copy(update={"order_id": None, "idempotency_key": "k"})
 FIRST = OrderRecord(
     "first", 1, "a", "BTC-USD", "buy", "limit", 10**8, 10**8, 0, 0, "open", "", "k", 1, 1
 )
+
+# At which it was accepted.
+SEQUENCE = 7
 
 
 class Submitter:
@@ -55,14 +59,25 @@ class Lookups:
     async def order_id_of_key(self, *key: object) -> str | None:
         return None
 
+    async def accepted_sequence(self, order_id: str) -> int | None:
+        return SEQUENCE if await self.order(order_id) else None
+
     async def order_trades(self, order_id: str, *, taker_only: bool) -> tuple[()]:
         return ()
 
 
-def exchange(submitter: Submitter, stored: OrderRecord | Exception | None) -> Any:
-    instruments = SimpleNamespace(get=lambda name: BTC_USD)
-    return SimpleNamespace(
-        submitter=submitter, lookups=Lookups(stored), instruments=instruments, metrics=Metrics()
+def exchange(
+    submitter: Submitter, stored: OrderRecord | Exception | None, book_at: int = -1
+) -> Any:
+    fakes: dict[str, Any] = dict.fromkeys(("past", "feed", "reader", "tickers", "limiter", "relay"))
+    fakes["feed"] = SimpleNamespace(books={"BTC-USD": SimpleNamespace(sequence=book_at)})
+    instruments: Any = SimpleNamespace(get=lambda name: BTC_USD)
+    return Exchange(
+        submitter=submitter,  # type: ignore[arg-type]
+        lookups=Lookups(stored),  # type: ignore[arg-type]
+        instruments=instruments,
+        metrics=Metrics(),
+        **fakes,
     )
 
 
@@ -129,3 +144,25 @@ async def test_a_key_that_went_out_and_is_not_stored_is_sent_again(
     submitted = await trading.submit(exchange(submitter, stored), KEYED)
     assert (submitted.order, submitted.repeated) == (FIRST, False)
     assert submitter.sent == [False, True]
+
+
+@pytest.mark.parametrize("answer", [FIRST, NoReply()], ids=["looked up", "no reply"])
+@pytest.mark.parametrize(
+    ("book_at", "repeated"),
+    # The book that was known when it was sent tells whether its order was there before.
+    [(SEQUENCE - 1, False), (SEQUENCE, True), (SEQUENCE + 1, True), (-1, False)],
+)
+async def test_a_repeat_that_is_looked_up_is_told_from_the_first(
+    answer: Answer | Exception, book_at: int, repeated: bool
+) -> None:
+    named = BODY.model_copy(update={"order_id": "first"})
+    submitted = await trading.submit(exchange(Submitter(answer), FIRST, book_at), named)
+    assert (submitted.order, submitted.repeated) == (FIRST, repeated)
+
+
+async def test_what_was_told_by_a_look_up_is_remembered() -> None:
+    """Without Redis there is no book to know it from."""
+    named = BODY.model_copy(update={"order_id": "first"})
+    asked = exchange(Submitter(FIRST, FIRST), FIRST)
+    assert not (await trading.submit(asked, named)).repeated
+    assert (await trading.submit(asked, named)).repeated

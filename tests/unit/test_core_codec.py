@@ -362,6 +362,16 @@ def test_changes_come_back_as_they_were() -> None:
     assert changes.length == 3
 
 
+def test_changes_of_a_matcher_that_does_not_count_them_are_read_too() -> None:
+    order = OrderRecord("o", 1, "a", "BTC-USD", "buy", "limit", 1, 1, 0, 0, "open", "", "", 1, 1)
+    changes = Changes(10, 13, (), ((12, order), (13, order)))
+    fields = orjson.loads(encode_changes(changes, 3))
+    assert fields.pop("records") == 2
+    encoded = EncodedChanges(orjson.dumps(fields | {"newer": True}))
+    assert (encoded.prev_sequence, encoded.sequence, encoded.length) == (10, 13, 2)
+    assert encoded.decode() == changes
+
+
 def test_encoding_changes_nothing() -> None:
     replies = [Reply(1, "accepted", 5, "b1", ORDER, (TRADE,))]
     before = deepcopy(replies)

@@ -1,24 +1,31 @@
 """Failpoints: what can be armed, what it does, and that nothing is in the way otherwise."""
 
-import asyncio
+import inspect
 import time
 
 import pytest
 
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.adapters.failpoints import CALLS, VARIABLE, Failpoints
+from workers.adapters.jobs import JobStore
+from workers.adapters.kafka import Publisher as KafkaPublisher
 from workers.adapters.ledger import Ledger
 from workers.adapters.limits import RateLimits
 from workers.adapters.lookups import Lookups
+from workers.adapters.mirror import MirrorLog
 from workers.adapters.pubsub import DepthReader, Publisher
 from workers.adapters.shards import Shards
 from workers.adapters.streams import OrderStream, StreamWriter
+from workers.jobs.broker import Messages
 from workers.settings import SettingsError
 
 CLASSES = {
     "shards": Shards, "ledger": Ledger, "stream": OrderStream, "writer": StreamWriter,
     "lookups": Lookups, "reader": DepthReader, "publisher": Publisher, "limits": RateLimits,
+    "jobs": JobStore, "messages": Messages, "mirror": MirrorLog, "kafka": KafkaPublisher,
 }  # fmt: skip
+# Their calls are plain ones.
+THREADED = ("jobs", "messages", "mirror", "kafka")
 
 
 def armed(text: str) -> Failpoints:
@@ -41,7 +48,8 @@ def test_every_point_is_a_call_that_exists() -> None:
     assert CALLS.keys() == CLASSES.keys()
     for name, calls in CALLS.items():
         for call in calls:
-            assert asyncio.iscoroutinefunction(getattr(CLASSES[name], call)), f"{name}.{call}"
+            found = getattr(CLASSES[name], call)
+            assert inspect.iscoroutinefunction(found) == (name not in THREADED), f"{name}.{call}"
 
 
 def test_nothing_armed_is_nothing_in_the_way() -> None:
@@ -72,6 +80,24 @@ async def test_errors(text: str, results: list[object], calls: int) -> None:
             assert await guarded.append(number) == expected
     assert writer.calls == calls
     assert guarded.plain() == "plain"
+
+
+class Store:
+    def claim(self, number: int) -> int:
+        return number
+
+
+def test_calls_that_are_not_asynchronous() -> None:
+    guarded = armed("jobs.claim.before=error@2,jobs.claim.after=error@2").around("jobs", Store())
+    assert guarded.claim(0) == 0
+    with pytest.raises(Unavailable):
+        guarded.claim(1)
+    with pytest.raises(OutcomeUnknown):
+        guarded.claim(2)
+    assert guarded.claim(3) == 3
+    began = time.monotonic()
+    armed("jobs.claim.before=delay:50").around("jobs", Store()).claim(1)
+    assert time.monotonic() - began >= 0.05
 
 
 async def test_a_delay() -> None:

@@ -91,7 +91,7 @@ async def test_program_that_dies_is_started_again(
 ) -> None:
     supervisor = supervise(mortal=SLEEPS)
     await supervisor.start()
-    supervisor.keep()
+    await supervisor.keep()
     await _until(lambda: ("mortal", "up") in said)
     first = supervisor.pids["mortal"]
     os.kill(first, 9)
@@ -114,6 +114,27 @@ async def test_stop_ends_programs_in_the_order_given(
     await _until(lambda: len(said) == 2)
     await supervisor.stop()
     assert said[2:] == [("web", "bye"), ("matcher", "bye")]
+
+
+async def test_a_late_program_starts_when_the_others_are_kept_and_stops_in_its_place(
+    tmp_path: Path, said: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "sleeper.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('bye')))\n"
+        "print('up')\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    programs = [Program("client", "sleeper", late=True), Program("server", "sleeper")]
+    supervisor = Supervisor(programs, environment, lambda name, line: said.append((name, line)))
+    await supervisor.start()
+    await _until(lambda: len(said) == 1)
+    assert set(supervisor.pids) == {"server"}
+    await supervisor.keep()
+    await _until(lambda: len(said) == 2)
+    await supervisor.stop()
+    assert said == [("server", "up"), ("client", "up"), ("client", "bye"), ("server", "bye")]
 
 
 async def test_stop_kills_what_does_not_stop_and_what_it_started(

@@ -200,3 +200,31 @@ def test_redis_tls(url: str, verify: str, ca: str, result: str) -> None:
 def test_a_certificate_that_nobody_would_look_at() -> None:
     with pytest.raises(SettingsError, match="REDIS_CA is of no use with REDIS_TLS_VERIFY=0"):
         Settings.from_env(NEEDED | {"REDIS_TLS_VERIFY": "0", "REDIS_CA": "/a.pem"})
+
+
+# (REDIS_URL, REDIS_CLUSTER_NODES, what the adapters get)
+CLUSTERS = [
+    ("redis://a:1/0", "", "redis://a:1/0"),
+    ("redis://a:1?cluster=1", "", "redis://a:1?cluster=1"),
+    ("redis://a:1/0", "b:2, c:3", "redis://a:1/0?cluster=1&nodes=b%3A2%2C%20c%3A3"),
+]
+
+
+@pytest.mark.parametrize(("url", "others", "result"), CLUSTERS)
+def test_a_cluster_of_redis(url: str, others: str, result: str) -> None:
+    env = NEEDED | {"REDIS_URL": url, "REDIS_CLUSTER_NODES": others}
+    assert Settings.from_env(env).redis_url == result
+
+
+@pytest.mark.parametrize(
+    ("url", "others", "said"),
+    [
+        ("redis://a:1/0", "b", "must be host:port"),
+        ("redis://a:1/0", "b:2,", "must be host:port"),
+        ("redis://a:1/2", "b:2", "a cluster has one database"),
+        ("redis://a:1/2?cluster=1", "", "a cluster has one database"),
+    ],
+)
+def test_clusters_that_cannot_be(url: str, others: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Settings.from_env(NEEDED | {"REDIS_URL": url, "REDIS_CLUSTER_NODES": others})

@@ -25,6 +25,14 @@ class Fenced(AdapterError):
     """Raised when the epoch has passed to another owner. Say nothing and stop."""
 
 
+class EpochPassed(Fenced):
+    """Raised when Redis knows of `epoch`, which is not before ours, at a take-over."""
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
 class Stale(AdapterError):
     """Raised when the stored position is not the one we build on: it was committed before."""
 
@@ -35,6 +43,14 @@ class Contended(AdapterError):
 
 class DataRejected(AdapterError):
     """Raised when the database refused the data itself; repeating the call cannot help."""
+
+
+class UnknownClients(AdapterError):
+    """Raised when the numbers of clients are not at hand; nothing was sent. Ask for them first."""
+
+    def __init__(self, client_ids: set[str]) -> None:
+        super().__init__(f"{len(client_ids)} clients")
+        self.client_ids = client_ids
 
 
 class StreamLost(AdapterError):

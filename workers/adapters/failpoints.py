@@ -15,9 +15,11 @@ the very object it was given.
 """
 
 import asyncio
+import inspect
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Self, TypeVar, cast
@@ -42,6 +44,12 @@ CALLS: dict[str, tuple[str, ...]] = {
     "reader": ("snapshot", "ping"),
     "publisher": ("publish",),
     "limits": ("check",),
+    # of jobs and their clock
+    "jobs": ("register", "hint_due", "claim", "renew", "finish"),
+    "messages": ("has_room", "send"),
+    # of the mirror, which is one of the jobs
+    "mirror": ("begin", "read", "store", "end"),
+    "kafka": ("publish",),
 }  # fmt: skip
 POINTS = tuple(
     f"{thing}.{call}.{moment}"
@@ -96,22 +104,33 @@ class Failpoints:
 
     async def reach(self, point: str) -> None:
         """Do what is armed at a point. Raises Unavailable, OutcomeUnknown."""
+        delay_s = self._reach(point)
+        if delay_s:
+            await asyncio.sleep(delay_s)
+
+    def reach_in_thread(self, point: str) -> None:
+        """Do the same where nothing is asynchronous."""
+        time.sleep(self._reach(point))
+
+    def _reach(self, point: str) -> float:
+        """Do what is armed at a point; return how long to wait there."""
         action = self._actions.get(point)
         if action is None:
-            return
+            return 0.0
         self._times[point] += 1
         if action.at and self._times[point] != action.at:
-            return
+            return 0.0
+        if action.kind == "delay":
+            return action.delay_s
         if action.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif action.kind == "freeze":
             os.kill(os.getpid(), signal.SIGSTOP)
-        elif action.kind == "delay":
-            await asyncio.sleep(action.delay_s)
         elif point.endswith(".before"):
             raise Unavailable(f"failpoint {point}")
         else:
             raise OutcomeUnknown(f"failpoint {point}")
+        return 0.0
 
 
 class _Guarded:
@@ -126,12 +145,23 @@ class _Guarded:
         found = getattr(self._thing, name)
         if name not in CALLS[self._name]:
             return found
+        before, after = (f"{self._name}.{name}.{moment}" for moment in ("before", "after"))
+        failpoints = self._failpoints
+        if not inspect.iscoroutinefunction(found):
+
+            def guarded_in_thread(*args: Any, **kwargs: Any) -> Any:
+                failpoints.reach_in_thread(before)
+                result = found(*args, **kwargs)
+                failpoints.reach_in_thread(after)
+                return result
+
+            return guarded_in_thread
         call: Callable[..., Awaitable[Any]] = found
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            await self._failpoints.reach(f"{self._name}.{name}.before")
+            await failpoints.reach(before)
             result = await call(*args, **kwargs)
-            await self._failpoints.reach(f"{self._name}.{name}.after")
+            await failpoints.reach(after)
             return result
 
         return guarded

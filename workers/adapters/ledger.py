@@ -7,7 +7,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple, Self
 
 import sql
-from workers.adapters.errors import AdapterError, Contended
+from workers.adapters.client_numbers import ClientNumbers
+from workers.adapters.errors import AdapterError, Contended, UnknownClients
 from workers.adapters.postgres import Connection, connect, translated
 from workers.core.batch import Batch
 from workers.core.duplicates import FirstOrder
@@ -53,7 +54,7 @@ class Ledger:
         self._lease_ms = lease_ms
         self._commits = commits
         self._lookups = lookups
-        self._client_nos: dict[str, int] = {}
+        self._client_nos = ClientNumbers()
 
     @classmethod
     async def open(cls, url: str, instrument: Instrument, lease_ms: int) -> Self:
@@ -71,8 +72,8 @@ class Ledger:
         await self._commits.close()
         await self._lookups.close()
 
-    async def acquire(self, owner: str) -> Standing | None:
-        """Take the lease with the next epoch; None while another owner holds it."""
+    async def acquire(self, owner: str, epoch_min: int = 0) -> Standing | None:
+        """Take the lease with a later epoch, `epoch_min` or above; None while another holds it."""
         async with translated():
             cursor = await self._commits.execute(
                 sql.query("acquire_shard"),
@@ -80,6 +81,7 @@ class Ledger:
                     "instrument_id": self._instrument.instrument_id,
                     "owner": owner,
                     "lease_ms": self._lease_ms,
+                    "epoch_min": epoch_min,
                 },
             )
             row = await cursor.fetchone()
@@ -148,19 +150,29 @@ class Ledger:
         ]
 
     async def ensure_clients(self, client_ids: Iterable[str]) -> None:
-        """Number clients that were not seen before. Must precede a commit that names them."""
+        """Number clients that were not seen before; have the numbers of all of them at hand."""
         known = self._client_nos
-        fresh = [client_id for client_id in set(client_ids) if client_id not in known]
+        wanted = set(client_ids)
+        fresh = [client_id for client_id in wanted if client_id not in known]
         if not fresh:
             return
         async with translated():
             cursor = await self._lookups.execute(
                 sql.query("ensure_clients"), {"client_ids": text_array(fresh)}
             )
-            known.update(await cursor.fetchall())
+            known.learn(await cursor.fetchall(), wanted)
 
     def parameters(self, batch: Batch, epoch: int) -> list[object]:
-        """Return the arguments of `commit_batch` for `batch`, as it stands now."""
+        """Return the arguments of `commit_batch` for `batch`, as it stands now.
+
+        Raises UnknownClients: makers may have placed their orders long ago.
+        """
+        try:
+            return self._parameters(batch, epoch)
+        except KeyError:
+            raise UnknownClients(batch.client_ids()) from None
+
+    def _parameters(self, batch: Batch, epoch: int) -> list[object]:
         client_nos = self._client_nos
         orders = [order for _, order in batch.orders]
         updates = batch.updates.values()
@@ -245,7 +257,7 @@ class Ledger:
                 await asyncio.sleep(0)  # let it be sent
                 decoded, clients = decode_page(page)
                 orders += decoded
-                self._client_nos.update((name, number) for number, name in clients.items())
+                self._client_nos.learn([(name, number) for number, name in clients.items()])
         except BaseException as error:
             # A broken page is no reason to interrupt the server: that may strike what it is asked
             # next.

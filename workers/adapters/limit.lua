@@ -24,6 +24,10 @@ for i = 3, #ARGV, 2 do
     for k = next_key, last_key do
         local key = KEYS[k]
         full_at[key] = full_at[key] or tonumber(redis.call('GET', key) or '0')
+        -- Nobody can owe more than a window: the clock went back, and what is owed is not known.
+        if full_at[key] > now + window then
+            full_at[key] = 0
+        end
         latest = math.max(latest, full_at[key])
     end
     local wait = latest + cost - now - window

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from workers.adapters.redis import close, connect, load_script, translated
+from workers.core.channels import RATE_TAG
 
 US_PER_MS = 1_000
 # A request must not wait longer than this to be counted.
@@ -30,7 +31,7 @@ class RateLimits:
     """`requests_max` per `window_ms` for each key; limit.lua says how they are counted."""
 
     def __init__(self, url: str, window_ms: int, requests_max: int) -> None:
-        self._client = connect(url, ANSWER_TIMEOUT_S)
+        self._client = connect(url, ANSWER_TIMEOUT_S, RATE_TAG)
         self._limit = load_script(self._client, "limit.lua")
         self.window_us = window_ms * US_PER_MS
         self.requests_max = requests_max

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import psycopg
@@ -52,6 +53,14 @@ class JobState(NamedTuple):
     failures: int
 
 
+class FeesEarned(NamedTuple):
+    """Fees of an instrument's trades so far, in natural units of `asset`, rebates taken off."""
+
+    instrument: str
+    asset: str
+    fees: Decimal
+
+
 class Lookups:
     """Reads through a small pool. Every method raises Unavailable, TimedOut or OutcomeUnknown."""
 
@@ -73,6 +82,11 @@ class Lookups:
         """Return the orders that exist among `order_ids`, by order_id."""
         rows = await self._rows("get_orders", {"order_ids": list(order_ids)})
         return {row[0]: _order(row) for row in rows}
+
+    async def accepted_sequence(self, order_id: str) -> int | None:
+        """Return the sequence of an order's first event; None when it does not exist."""
+        rows = await self._rows("get_orders", {"order_ids": [order_id]})
+        return int(rows[0][-1]) if rows else None
 
     async def mirror_lags(self) -> list[MirrorLag]:
         """Return how far the Kafka mirror is behind, by instrument."""
@@ -184,6 +198,15 @@ class Lookups:
             for name, net, cost, realized, updated_us, last in rows
         ]
 
+    async def knows_client(self, client_id: str) -> bool:
+        """Return whether a client has ordered, or the house has entered something for it."""
+        ((known,),) = await self._rows("knows_client", {"client_id": client_id})
+        return bool(known)
+
+    async def fees_earned(self) -> list[FeesEarned]:
+        """Return what the trades of each instrument have earned in fees."""
+        return [FeesEarned(*row) for row in await self._rows("fees_earned", {})]
+
     async def changes(
         self, instrument_id: int, after: int, limit: int
     ) -> tuple[int, Changes | None]:
@@ -243,9 +266,18 @@ class Lookups:
 
         return await within(PUBLIC_ANSWER_S, ask())
 
+    async def timeline(self) -> int:
+        """Return which history the database tells: it rises when the database was restored."""
+        ((timeline,),) = await self._rows("current_timeline", {})
+        return int(timeline)
+
     async def migrated(self) -> bool:
-        """Return whether the database is the one this code was written for."""
-        return await self._rows("migration_head", {}) == [(sql.HEAD,)]
+        """Return whether the database has all that this code needs.
+
+        A newer one has: migrations keep what the version before them calls, so the processes of
+        that version go on until they are replaced.
+        """
+        return any(head >= sql.HEAD for (head,) in await self._rows("migration_head", {}))
 
     async def jobs(self) -> list[JobState]:
         """Return how each background job stands."""

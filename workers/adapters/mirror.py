@@ -17,11 +17,15 @@ SyncConnection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Place(NamedTuple):
-    """How far an instrument is mirrored, and the epoch under which the mirror is ours."""
+    """How far an instrument is mirrored, and the epoch under which the mirror is ours.
+
+    `timeline` is that of the database: after a restore the same numbers may be other messages.
+    """
 
     epoch: int
     sequence: int
     trade_no: int
+    timeline: int = 1
 
 
 class Page(NamedTuple):
@@ -42,7 +46,11 @@ class MirrorLog:
     def begin(self, owner: str) -> Place | None:
         """Take the lease with the next epoch; None while another mirror holds it."""
         rows = self._rows("begin_mirror", owner=owner, lease_ms=self._lease_ms)
-        return Place(*rows[0]) if rows else None
+        if not rows:
+            return None
+        # None begins while the mirror is ours.
+        ((timeline,),) = self._rows("current_timeline")
+        return Place(*rows[0])._replace(timeline=timeline)
 
     def read(self, place: Place, length: int) -> Page:
         """Return about `length` events after `place`, fewer when there are no more."""

@@ -10,6 +10,7 @@ from workers.core.records import OrderRecord, TradeRecord, trade_id
 from workers.core.units import average_price_ticks, format_units, format_value
 
 
+@lru_cache(maxsize=16_384)  # the same few prices and quantities come again and again
 def number(units: int) -> orjson.Fragment:
     """Return units of 1e-8 as a JSON number, exact and shortest."""
     return orjson.Fragment(format_units(units))

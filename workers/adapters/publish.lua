@@ -12,6 +12,7 @@
 -- ARGV[8]  consumer group              ARGV[9]  first stream entry id to keep
 -- ARGV[10] n, number of changed bids   ARGV[11] m, of changed asks
 -- ARGV[12] r, number of replies        ARGV[13] a, number of entry ids to acknowledge
+-- ARGV[14] PUBLISH; in a cluster SPUBLISH, and the channels are those of the slot
 -- then 2n and 2m price_ticks, quantity_lots; 2r channel, encoded replies; a entry ids
 --
 -- Returns 1; 0 when the depth here is not the one before the batch and must be published anew;
@@ -24,7 +25,7 @@ end
 local current = published == epoch and redis.call('HGET', KEYS[2], 'sequence') == ARGV[2]
 local bids, asks, replies, acks =
     tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
-local at = 14
+local publish, at = ARGV[14], 15
 
 local function set_levels(key, count)
     for _ = 1, count do
@@ -42,20 +43,21 @@ if current then
     set_levels(KEYS[4], asks)
     if ARGV[2] ~= ARGV[3] then
         redis.call('HSET', KEYS[2], 'sequence', ARGV[3])
-        redis.call('PUBLISH', ARGV[4], ARGV[5])
+        redis.call(publish, ARGV[4], ARGV[5])
     end
 else
     at = at + 2 * (bids + asks)
 end
 if ARGV[2] ~= ARGV[3] then
-    redis.call('PUBLISH', ARGV[6], ARGV[7])
+    redis.call(publish, ARGV[6], ARGV[7])
 end
 for _ = 1, replies do
-    redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+    redis.call(publish, ARGV[at], ARGV[at + 1])
     at = at + 2
 end
-for i = at, at + acks - 1 do
-    redis.call('XACK', KEYS[1], ARGV[8], ARGV[i])
+-- Many at a time, but no more than Lua's stack takes.
+for i = at, at + acks - 1, 1000 do
+    redis.call('XACK', KEYS[1], ARGV[8], unpack(ARGV, i, math.min(i + 999, at + acks - 1)))
 end
 redis.call('XTRIM', KEYS[1], 'MINID', '~', ARGV[9])
 return current and 1 or 0

@@ -1,10 +1,14 @@
 """Redis pub/sub: at most once, so a reader must know when it may have missed something."""
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from workers.adapters import sharded
+from workers.adapters.clients import Clients
+from workers.adapters.cluster import is_cluster
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 from workers.adapters.redis import close, connect, translated
 from workers.core.channels import asks_key, bids_key, depth_key, state_key
@@ -22,8 +26,13 @@ async def subscribe(
 
     Ends only by raising: Unavailable before the first yield, OutcomeUnknown after it, also when
     nothing came for `SILENCE_MAX_S`. It never reconnects by itself, because whoever missed messages
-    must know it.
+    must know it. In a cluster channels are those of slots, see sharded.py.
     """
+    if is_cluster(url):
+        async with aclosing(sharded.subscribe(url, channels)) as messages:
+            async for message in messages:
+                yield message
+        return
     client = connect(url)
     try:
         try:
@@ -51,36 +60,40 @@ class Publisher:
     """Publishes, on a connection of its own: a publication waits for nobody else's answer."""
 
     def __init__(self, url: str) -> None:
-        self._client = connect(url)
+        self._clients = Clients(url)
+        self._is_sharded = is_cluster(url)
 
     async def close(self) -> None:
         """Close the connection; never fails."""
-        await close(self._client)
+        await self._clients.close()
 
     async def publish(self, channel: str, payload: bytes) -> None:
         """Publish one message. Raises Unavailable, OutcomeUnknown."""
         async with translated():
-            await self._client.publish(channel, payload)
+            client = self._clients.of(channel)
+            await (client.spublish if self._is_sharded else client.publish)(channel, payload)
 
 
 class DepthReader:
     """Reads what the matcher keeps in Redis of its engine: complete depth, and its last state."""
 
     def __init__(self, url: str) -> None:
-        self._client = connect(url)
+        self._clients = Clients(url)
 
     async def close(self) -> None:
-        """Close the connection; never fails."""
-        await close(self._client)
+        """Close every connection; never fails."""
+        await self._clients.close()
 
     async def ping(self) -> None:
-        """Raise Unavailable or OutcomeUnknown unless the server answers."""
+        """Raise Unavailable or OutcomeUnknown unless the server answers, and every node we use."""
         async with translated():
-            await self._client.ping()
+            for client in self._clients.all():
+                await client.ping()
 
     async def snapshot(self, instrument: str) -> DepthSnapshot | None:
         """Return the depth of `instrument`; None while none is completely published."""
-        async with translated(), self._client.pipeline(transaction=True) as transaction:
+        client = self._clients.of(instrument)
+        async with translated(), client.pipeline(transaction=True) as transaction:
             transaction.hget(depth_key(instrument), "sequence")
             transaction.hgetall(bids_key(instrument))
             transaction.hgetall(asks_key(instrument))
@@ -92,5 +105,6 @@ class DepthReader:
     async def state(self, instrument: str) -> tuple[int, str] | None:
         """Return the sequence and the state hash at which the engine last stood still."""
         async with translated():
-            state: dict[Any, Any] = await self._client.hgetall(state_key(instrument))
+            client = self._clients.of(instrument)
+            state: dict[Any, Any] = await client.hgetall(state_key(instrument))
         return (int(state[b"sequence"]), state[b"state_hash"].decode()) if state else None

@@ -3,13 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import hiredis
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError, ResponseError
 
+from workers.adapters.cluster import Nodes, at_key
 from workers.adapters.errors import OutcomeUnknown, Unavailable
 
 CONNECT_TIMEOUT_S = 2.0
@@ -17,14 +21,15 @@ CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
 
 
-def connect(url: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
+def connect(url: str, answer_timeout_s: float = ANSWER_TIMEOUT_S, key: str = "") -> Redis:
     """Return a client on one connection that never repeats a command by itself.
 
-    The library's default retries turn one append whose answer was lost into two entries, and one
-    read into silently skipped entries.
+    In a cluster it is for keys of the slot of `key`. The library's default retries turn one append
+    whose answer was lost into two entries, and one read into silently skipped entries.
     """
+    nodes = Nodes(url)
     client: Redis = Redis.from_url(
-        url,
+        nodes.url,
         single_connection_client=True,
         protocol=2,
         retry=Retry(NoBackoff(), 0),
@@ -33,7 +38,34 @@ def connect(url: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> Redis:
         socket_timeout=answer_timeout_s,
         health_check_interval=0,
     )
+    pool = client.connection_pool
+    pool.connection_class = type("PackedConnection", (Packed, pool.connection_class), {})
+    if nodes.known:
+        pool.connection_class = at_key(pool.connection_class, nodes, key)
     return client
+
+
+def connect_blocking(url: str, key: str = "", **options: Any) -> BlockingRedis:
+    """Return a client for code that blocks; in a cluster, for keys of the slot of `key`."""
+    nodes = Nodes(url)
+    defaults = {
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+    }
+    client: BlockingRedis = BlockingRedis.from_url(nodes.url, **defaults | options)
+    if nodes.known:
+        pool = client.connection_pool
+        pool.connection_class = at_key(pool.connection_class, nodes, key)
+    return client
+
+
+class Packed:
+    """Makes a connection of redis-py write commands in C: an append has hundreds of words."""
+
+    def pack_command(self, name: str, *words: str | int | float | bytes) -> list[bytes]:
+        """Return a command as the protocol writes it. Some names are two words: `SCRIPT LOAD`."""
+        return [hiredis.pack_command((*name.split(), *words))]  # type: ignore[arg-type]
 
 
 async def close(client: Redis) -> None:

@@ -7,7 +7,7 @@
 -- ARGV[1]  epoch of the caller
 -- ARGV[2]  'begin', 'bids', 'asks' or 'finish'
 -- then  bids, asks: price_ticks, quantity_lots of each level
---       finish: the sequence, the channel, the encoded notice
+--       finish: the sequence, the channel, the encoded notice, and PUBLISH or SPUBLISH
 --
 -- Returns 1; -1, with nothing done, when a later epoch has published already.
 local published = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '-1')
@@ -23,6 +23,6 @@ elseif ARGV[2] == 'asks' then
     redis.call('HSET', KEYS[3], unpack(ARGV, 3))
 else
     redis.call('HSET', KEYS[1], 'sequence', ARGV[3])
-    redis.call('PUBLISH', ARGV[4], ARGV[5])
+    redis.call(ARGV[6], ARGV[4], ARGV[5])
 end
 return 1

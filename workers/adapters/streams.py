@@ -1,12 +1,14 @@
 """Redis Streams: where edges append requests and one matcher per instrument reads them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from workers.adapters.errors import Fenced, StreamLost, Unavailable
+from workers.adapters.clients import Clients
+from workers.adapters.cluster import is_cluster
+from workers.adapters.errors import EpochPassed, Fenced, StreamLost, Unavailable
 from workers.adapters.redis import close, connect, load_script, translated
 from workers.core.channels import (
     asks_key,
@@ -17,6 +19,7 @@ from workers.core.channels import (
     first_order_key,
     matcher_group,
     order_stream,
+    reply_channel_at,
     state_key,
 )
 from workers.core.codec import encode_delta, encode_reset
@@ -55,9 +58,12 @@ class OrderStream:
         self._instrument = instrument
         self._key = order_stream(instrument)
         self._group = matcher_group(epoch)
-        self._reads = connect(url)
+        # A cluster tells every node of what is published, unless it is published in a slot.
+        self._is_sharded = is_cluster(url)
+        self._publish_command = "SPUBLISH" if self._is_sharded else "PUBLISH"
+        self._reads = connect(url, key=self._key)
         self._reads.set_response_callback("XREADGROUP", lambda response, **_: response)
-        self._writes = connect(url)
+        self._writes = connect(url, key=self._key)
         self._publish = load_script(self._writes, "publish.lua")
         self._reset_depth = load_script(self._writes, "reset_depth.lua")
         # What to add to this machine's clock to get Redis's.
@@ -67,21 +73,26 @@ class OrderStream:
         """Make this epoch's group at `position`, behind which no entry will ever be appended.
 
         Returns whether the entries after `position` are all still there; False says that some
-        were trimmed or deleted unread. Raises Unavailable, OutcomeUnknown.
+        were trimmed or deleted unread. Raises EpochPassed when Redis has seen this epoch or a later
+        one, Unavailable, OutcomeUnknown.
         """
         async with translated():
             await self._raise_floor(position)
+            if (known := await self._known_epoch()) >= self._epoch:
+                raise EpochPassed(
+                    f"Redis knows of epoch {known}, and ours is {self._epoch}: another matcher took"
+                    " over, or the database is new or was restored",
+                    known,
+                )
             try:
                 await self._writes.xgroup_create(self._key, self._group, id=position)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
                 await self._writes.xgroup_setid(self._key, self._group, id=position)
-            for group in await self._writes.xinfo_groups(self._key):
-                name = group["name"].decode()
-                kind, _, epoch = name.rpartition("-")
-                if kind == "matcher" and epoch.isdigit() and int(epoch) < self._epoch:
-                    await self._writes.xgroup_destroy(self._key, name)
+            for epoch in await self._group_epochs():
+                if epoch < self._epoch:
+                    await self._writes.xgroup_destroy(self._key, matcher_group(epoch))
             # The epoch before may have died between its commit and its trim: what is applied must
             # not count as waiting, or edges would refuse the order that leads to the next trim.
             await self._writes.xtrim(self._key, minid=next_position(position))
@@ -159,10 +170,13 @@ class OrderStream:
             len(delta.asks),
             len(replies),
             len(entry_ids),
+            self._publish_command,
         ]
         for price_ticks, quantity_lots in (*delta.bids, *delta.asks):
             arguments += (price_ticks, quantity_lots)
         for channel, payload in replies:
+            if self._is_sharded:
+                channel = reply_channel_at(channel, self._instrument)
             arguments += (channel, payload)
         arguments += entry_ids
         keys = [
@@ -199,7 +213,8 @@ class OrderStream:
                     step += (price_ticks, quantity_lots)
                 steps.append(step)
         notice = encode_reset(snapshot.sequence, self._epoch)
-        steps.append(["finish", snapshot.sequence, depth_channel(self._instrument), notice])
+        channel = depth_channel(self._instrument)
+        steps.append(["finish", snapshot.sequence, channel, notice, self._publish_command])
         async with translated():
             for step in steps:
                 if await self._reset_depth(keys, [self._epoch, *step]) == -1:
@@ -217,6 +232,17 @@ class OrderStream:
                 if last_id is None or parse_position(last_id) < parse_position(position):
                     raise
 
+    async def _known_epoch(self) -> int:
+        """Return the latest epoch that has come as far as Redis; 0 when none has."""
+        published = await self._writes.hget(depth_key(self._instrument), "epoch")
+        return max(int(published or 0), *await self._group_epochs(), 0)
+
+    async def _group_epochs(self) -> list[int]:
+        """Return the epochs that have a group."""
+        names = [group["name"] for group in await self._writes.xinfo_groups(self._key)]
+        kinds = [name.decode().rpartition("-") for name in names]
+        return [int(epoch) for kind, _, epoch in kinds if kind == "matcher" and epoch.isdigit()]
+
     async def _last_id(self) -> str | None:
         """Return the last id that the stream has given, or None when there is no stream."""
         try:
@@ -233,43 +259,61 @@ class OrderStream:
         self._clock_offset_us = seconds * 1_000_000 + microseconds - time.time_ns() // 1000
 
 
+class StreamState(NamedTuple):
+    """Who reads an instrument's stream, and how far that is: the latest epoch that has a group, and
+    the entries that it has not committed yet.
+    """
+
+    epoch: int
+    lag: int
+
+
 class StreamLags:
     """How far each instrument's matcher is behind its stream."""
 
     def __init__(self, url: str) -> None:
-        self._client = connect(url)
+        self._clients = Clients(url)
 
     async def close(self) -> None:
-        """Close the connection; never fails."""
-        await close(self._client)
+        """Close every connection; never fails."""
+        await self._clients.close()
 
-    async def read(self, instruments: Sequence[str]) -> dict[str, int]:
-        """Return the entries that are not committed yet, of each instrument that has a stream.
+    async def read(self, instruments: Sequence[str]) -> dict[str, StreamState]:
+        """Return how each instrument that has a stream stands.
 
-        Of the latest epoch's group: entries it has not read, and those it has not acknowledged.
-        Raises Unavailable, OutcomeUnknown.
+        What is not committed is what the latest epoch's group has not read, and what it has not
+        acknowledged. Raises Unavailable, OutcomeUnknown.
         """
-        lags = {}
+        states = {}
         async with translated():
-            await self._client.ping()  # tells whether it answers, also when there is no instrument
+            for client in self._clients.all():
+                await client.ping()  # tells whether it answers, also when there is no instrument
             for instrument in instruments:
+                client = self._clients.of(instrument)
                 try:
-                    groups = await self._client.xinfo_groups(order_stream(instrument))
+                    groups = await client.xinfo_groups(order_stream(instrument))
                 except ResponseError:  # no such stream
                     continue
                 matchers = [group for group in groups if group["name"].startswith(b"matcher-")]
                 if matchers:
-                    latest = max(matchers, key=lambda group: int(group["name"].rpartition(b"-")[2]))
+                    latest = max(matchers, key=_epoch_of)
                     unread = latest["lag"]
                     if unread is None:  # the server cannot tell once entries were deleted
                         unread = await self._count_after(instrument, latest["last-delivered-id"])
-                    lags[instrument] = unread + latest["pending"]
-        return lags
+                    lag = unread + latest["pending"]
+                    states[instrument] = StreamState(_epoch_of(latest), lag)
+        return states
 
     async def _count_after(self, instrument: str, stream_id: bytes) -> int:
         start = f"({stream_id.decode()}"
-        entries = await self._client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
+        client = self._clients.of(instrument)
+        entries = await client.xrange(order_stream(instrument), start, count=LAG_COUNT_MAX)
         return len(entries or ())
+
+
+def _epoch_of(group: Mapping[str, Any]) -> int:
+    """Return the epoch of a matcher's consumer group, as `matcher_group` names it."""
+    return int(group["name"].rpartition(b"-")[2])
 
 
 class Append(NamedTuple):
@@ -303,13 +347,12 @@ class StreamWriter:
     """
 
     def __init__(self, url: str, waiting_max: int, key_ttl_ms: int) -> None:
-        self._client = connect(url)
-        self._append = load_script(self._client, "append.lua")
+        self._clients = Clients(url, script="append.lua")
         self._head = (waiting_max, waiting_max + waiting_max // 4, key_ttl_ms)
 
     async def close(self) -> None:
-        """Close the connection; never fails."""
-        await close(self._client)
+        """Close every connection; never fails."""
+        await self._clients.close()
 
     async def append(self, instrument: str, requests: Sequence[Append]) -> list[Appended]:
         """Append requests in this order; return what became of each.
@@ -323,18 +366,19 @@ class StreamWriter:
             if idempotency_key:
                 keys.append(first_order_key(instrument, client_id, idempotency_key))
             arguments += (kind, len(keys) if idempotency_key else 0, order_id, request)
-        await self._connect()
+        await self._connect(instrument)
         async with translated():
-            results = await self._append(keys, arguments)
+            results = await self._clients.script(instrument)(keys, arguments)
         if results == -1:
             raise Unavailable(f"nobody matches {instrument} at the moment")
         return [_APPENDED.get(result) or _repeat(result) for result in results]
 
-    async def _connect(self) -> None:
+    async def _connect(self, instrument: str) -> None:
         """Connect first, so that a server that is down is a certain refusal."""
+        client = self._clients.of(instrument)
         try:
-            await self._client.initialize()
-            connection = self._client.connection
+            await client.initialize()
+            connection = client.connection
             if connection is not None:
                 await connection.connect()  # type: ignore[no-untyped-call]
         except Exception as error:

@@ -67,6 +67,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.entry_ids)
 
+    def client_ids(self) -> set[str]:
+        """Return every client that its orders and trades name."""
+        named = {order.client_id for _, order in self.orders}
+        for trade in self.trades:
+            named |= {trade.maker.client_id, trade.taker.client_id}
+        return named
+
     def add_entry(self, stream_id: str) -> None:
         """Move the position to `stream_id`."""
         self.entry_ids.append(stream_id)

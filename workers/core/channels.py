@@ -5,6 +5,9 @@ Keys of one instrument share a hash tag, so Redis Cluster keeps them together on
 
 from typing import Literal
 
+# What all rate limits share, so that one script may check several.
+RATE_TAG = "{limits}"
+
 
 def order_stream(instrument: str) -> str:
     """Stream of commands for one instrument."""
@@ -50,16 +53,18 @@ def first_order_key(instrument: str, client_id: str, idempotency_key: str) -> st
 
 
 def rate_key(kind: Literal["ip", "client"], name: str) -> str:
-    """String: the time at which this one's allowance is whole again.
-
-    One hash tag for all of them: a script checks several at once.
-    """
-    return f"rate:{{limits}}:{kind}:{name}"
+    """String: the time at which this one's allowance is whole again."""
+    return f"rate:{RATE_TAG}:{kind}:{name}"
 
 
 def reply_channel(edge_id: str) -> str:
     """Pub/sub channel on which one edge process gets the answers to its commands."""
     return f"replies.{edge_id}"
+
+
+def reply_channel_at(channel: str, instrument: str) -> str:
+    """Reply channel of an edge process, where a cluster keeps the keys of an instrument."""
+    return f"{channel}.{{{instrument}}}"
 
 
 def matcher_group(epoch: int) -> str:

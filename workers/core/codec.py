@@ -181,6 +181,7 @@ def encode_changes(changes: Changes, epoch: int) -> bytes:
             "epoch": epoch,
             "prev_sequence": changes.prev_sequence,
             "sequence": changes.sequence,
+            "records": changes.length,
             "trades": [_pack(trade, TRADE_AMOUNTS) for trade in changes.trades],
             "orders": [
                 (sequence, _pack(order, ORDER_AMOUNTS)) for sequence, order in changes.orders
@@ -189,31 +190,39 @@ def encode_changes(changes: Changes, epoch: int) -> bytes:
     )
 
 
+# How what `encode_changes` makes begins.
+_CHANGES_HEAD: Final = re.compile(
+    rb'\{"epoch":\d+,"prev_sequence":(\d+),"sequence":(\d+),"records":(\d+),'
+)
+
+
 class EncodedChanges:
-    """What `encode_changes` made. Its records are made when somebody asks for them, if ever: every
+    """What `encode_changes` made. Its records are read when somebody asks for them, if ever: every
     edge hears of every order, and few are asked about.
     """
 
-    __slots__ = ("_orders", "_trades", "length", "prev_sequence", "sequence")
+    __slots__ = ("_payload", "length", "prev_sequence", "sequence")
 
     def __init__(self, payload: bytes) -> None:
-        fields = orjson.loads(payload)
-        self.prev_sequence: int = fields["prev_sequence"]
-        self.sequence: int = fields["sequence"]
-        self._trades: list[list[Any]] = fields["trades"]
-        self._orders: list[tuple[int, list[Any]]] = fields["orders"]
-        # How many records there are.
-        self.length = len(self._trades) + len(self._orders)
+        self._payload = payload
+        head = _CHANGES_HEAD.match(payload)
+        if head is not None:
+            # `length` is how many records there are.
+            self.prev_sequence, self.sequence, self.length = map(int, head.groups())
+        else:  # another version wrote it
+            self.prev_sequence, self.sequence, trades, orders = self.decode()
+            self.length = len(trades) + len(orders)
 
     def decode(self) -> Changes:
         """Return the changes."""
+        fields = orjson.loads(self._payload)
         return Changes(
-            self.prev_sequence,
-            self.sequence,
-            tuple(_unpack(TradeRecord, [*trade], TRADE_AMOUNTS) for trade in self._trades),
+            fields["prev_sequence"],
+            fields["sequence"],
+            tuple(_unpack(TradeRecord, trade, TRADE_AMOUNTS) for trade in fields["trades"]),
             tuple(
-                (sequence, _unpack(OrderRecord, [*order], ORDER_AMOUNTS))
-                for sequence, order in self._orders
+                (sequence, _unpack(OrderRecord, order, ORDER_AMOUNTS))
+                for sequence, order in fields["orders"]
             ),
         )
 

@@ -8,6 +8,7 @@ A value (price times quantity) is an integer of 1e-16 quote asset.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 DECIMALS: Final = 8
@@ -26,6 +27,7 @@ class InexactNumber(ValueError):
     """Raised when a text is not a decimal number, or not one that units can hold exactly."""
 
 
+@lru_cache(maxsize=16_384)  # the same few prices and quantities come again and again
 def parse_units(text: str) -> int:
     """Return `text` (a JSON number: `70150.5`, `1e2`, `-3`) in units of 1e-8, exactly.
 

@@ -13,6 +13,7 @@ from types import FrameType
 
 import dramatiq
 
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.jobs import JobStore
 from workers.jobs.broker import Messages, declare_actors, make_broker, worker_middleware
 from workers.jobs.clock import Clock
@@ -51,11 +52,12 @@ def main(role: str, clock: bool, queues: Sequence[str] | None) -> int:
     try:
         settings = Settings.from_env(os.environ)
         wanted = _queues(settings.jobs_queues) if queues is None else queues
+        failpoints = Failpoints.from_env(os.environ)
         configure(settings, role)
         with metrics_folder(os.environ) as folder:
             join(folder)
             with serving(settings, folder):
-                work(settings, Metrics(), stopping, clock, wanted)
+                work(settings, Metrics(), stopping, clock, wanted, failpoints)
     except SettingsError as error:
         print(f"{role}: {error}", file=sys.stderr)
         return 2
@@ -68,18 +70,19 @@ def work(
     stopping: threading.Event,
     clock: bool,
     queues: Sequence[str],
+    failpoints: Failpoints,
 ) -> None:
     """Run what is asked for until `stopping` is set."""
-    table = jobs(settings)
+    table = jobs(settings, failpoints)
     queue_of = {job.name: job.queue for job in table}
     broker = make_broker(settings.redis_url, *worker_middleware(metrics))
-    messages = Messages(broker)
+    messages = failpoints.around("messages", Messages(broker))
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     def send(job: str, subject: str, delay_ms: int) -> None:
         messages.send(queue_of[job], job, subject, delay_ms)
 
-    runner = Runner(settings, table, owner, metrics, send)
+    runner = Runner(settings, table, owner, metrics, send, failpoints=failpoints)
     worker = None
     if queues:
         declare_actors(broker, table, runner.run)
@@ -96,7 +99,7 @@ def work(
         worker.start()
     logger.info("working on %s", ", ".join([*queues, *(["the clock"] if clock else [])]))
     if clock:
-        store = JobStore(settings.database_url)
+        store = failpoints.around("jobs", JobStore(settings.database_url))
         ticker = Clock(table, store, messages, settings.job_hint_ms, metrics.clock_last_tick)
         ticker.run(stopping, settings.clock_ms / 1000)
     stopping.wait()

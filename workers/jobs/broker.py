@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, Retries, TimeLimit
 
 from workers.adapters.errors import OutcomeUnknown
-from workers.adapters.redis import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S
+from workers.adapters.redis import connect_blocking
 from workers.jobs.job import Job
 from workers.metrics import Metrics
 
@@ -26,12 +26,7 @@ INTERRUPT_AFTER_MS = 60_000
 
 def make_broker(redis_url: str, *middleware: Middleware) -> RedisBroker:
     """Return a broker with nothing declared; it connects when it is used."""
-    client = redis.Redis.from_url(
-        redis_url,
-        protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
-    )
+    client = connect_blocking(redis_url, NAMESPACE)
     return RedisBroker(  # type: ignore[no-untyped-call]
         client=client,
         namespace=NAMESPACE,

@@ -15,6 +15,7 @@ import time
 import uuid
 
 from workers.adapters.errors import AdapterError
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.kafka import Publisher
 from workers.adapters.mirror import MirrorLog, Place, SyncConnection
 from workers.core.instruments import Instrument
@@ -44,8 +45,9 @@ IDLE_LOOKS_MAX = 5
 class Mirror:
     """The job. Every thread of the process writes with the same client of Kafka."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        self._publisher = Publisher(kafka, TOPICS)
+    def __init__(self, kafka: KafkaSettings, failpoints: Failpoints) -> None:
+        self._publisher = failpoints.around("kafka", Publisher(kafka, TOPICS))
+        self._failpoints = failpoints
 
     def run(self, context: Context) -> Result:
         """Copy for some seconds, and go on at once when there was something to copy."""
@@ -56,6 +58,7 @@ class Mirror:
             context.instrument,
             context.progress,
             context.metrics,
+            failpoints=self._failpoints,
         )
         return Result(f"events: {copied}", again_ms=0 if copied else None)
 
@@ -71,6 +74,7 @@ def mirror_slice(
     page_length: int = PAGE_LENGTH,
     publish_timeout_s: float = PUBLISH_TIMEOUT_S,
     lease_ms: int = LEASE_MS,
+    failpoints: Failpoints | None = None,
 ) -> int:
     """Copy events of one instrument for some seconds; return how many.
 
@@ -78,7 +82,7 @@ def mirror_slice(
     later), Refused or DataRejected (something must be set up otherwise), Fenced (another mirror
     took over), BrokenLog, and Stopped. Whatever it raises, nothing is lost.
     """
-    log = MirrorLog(connection, instrument, lease_ms)
+    log = (failpoints or Failpoints()).around("mirror", MirrorLog(connection, instrument, lease_ms))
     begun = place = log.begin(uuid.uuid4().hex)
     if begun is None or place is None:
         return 0
@@ -96,13 +100,13 @@ def mirror_slice(
                 continue
             looks_left = IDLE_LOOKS_MAX
             steps = list(unroll(name, place.sequence, place.trade_no, page.events, page.orders))
-            messages = list(encode(instrument, place.epoch, steps))
+            messages = list(encode(instrument, place, steps))
 
             def waiting(done: int = done) -> None:
                 progress(done, None, "waiting for Kafka")
 
             publisher.publish(messages, publish_timeout_s, waiting)
-            after = Place(place.epoch, steps[-1].event.sequence, steps[-1].trade_no)
+            after = place._replace(sequence=steps[-1].event.sequence, trade_no=steps[-1].trade_no)
             log.store(place, after)
             place = after
             if metrics is not None:

@@ -3,7 +3,9 @@
 Four topics. Every message has the instrument as its key, and as headers, in decimal digits:
 `number`, gapless from 1 per topic and instrument: a reader drops what is not above its last number,
 and has a gap when one is missing; `sequence`, the event that it is of; `epoch`, of the mirror that
-wrote it; `schema_version`. A message that comes again is the same but for its epoch.
+wrote it; `schema_version`; and `timeline`, which rises when the database was restored: from its
+first message on, under whatever number, it replaces what was told before. A message that comes
+again on its timeline is the same but for its epoch.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from workers.adapters.kafka import Message
+from workers.adapters.mirror import Place
 from workers.adapters.public_json import (
     number,
     order_json,
@@ -32,10 +35,11 @@ TOPICS: Final = (EVENTS, ORDERS, TRADES, UPDATES)
 SCHEMA_VERSION: Final = 1
 
 
-def encode(instrument: Instrument, epoch: int, steps: Iterable[Step]) -> Iterator[Message]:
-    """Yield the messages that tell of `steps`, in order."""
+def encode(instrument: Instrument, place: Place, steps: Iterable[Step]) -> Iterator[Message]:
+    """Yield the messages that tell of `steps`, in order, for the mirror that stands at `place`."""
     key = instrument.instrument.encode()
-    epoch_text, version_text = b"%d" % epoch, b"%d" % SCHEMA_VERSION
+    epoch_text, timeline_text = b"%d" % place.epoch, b"%d" % place.timeline
+    version_text = b"%d" % SCHEMA_VERSION
     for step in steps:
         sequence_text = b"%d" % step.event.sequence
         for topic, topic_number, value in _values(instrument, step):
@@ -48,6 +52,7 @@ def encode(instrument: Instrument, epoch: int, steps: Iterable[Step]) -> Iterato
                     ("sequence", sequence_text),
                     ("epoch", epoch_text),
                     ("schema_version", version_text),
+                    ("timeline", timeline_text),
                 ],
             )
 

@@ -19,6 +19,7 @@ import psycopg
 from dramatiq.middleware import Interrupt
 
 from workers.adapters.errors import AdapterError
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.jobs import (
     JobStore,
     Outcome,
@@ -92,6 +93,7 @@ class Runner:
         metrics: Metrics,
         send: Callable[[str, str, int], None],
         policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - immutable
+        failpoints: Failpoints | None = None,
     ) -> None:
         self._settings = settings
         self._jobs = {job.name: job for job in jobs}
@@ -99,6 +101,7 @@ class Runner:
         self._metrics = metrics
         self._send = send
         self._policy = policy
+        self._failpoints = failpoints or Failpoints()
         self._runs: set[Run] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -128,7 +131,7 @@ class Runner:
             return  # it stays due
         job = self._jobs[name]
         lease_ms = self._settings.job_lease_ms
-        with contextlib.closing(JobStore(self._settings.database_url)) as store:
+        with contextlib.closing(self._store()) as store:
             run_id = store.claim(name, subject, self._owner, lease_ms)
             if run_id is None:
                 logger.debug("%s %s: nothing to do", name, subject)
@@ -142,6 +145,9 @@ class Runner:
             finally:
                 with self._lock:
                     self._runs.discard(run)
+
+    def _store(self) -> JobStore:
+        return self._failpoints.around("jobs", JobStore(self._settings.database_url))
 
     def _work(self, run: Run) -> tuple[Outcome, Result]:
         """Let the job do its work; return how that ended. Foresees every error."""
@@ -214,7 +220,7 @@ class Runner:
 
     def _keep(self) -> None:
         """Renew leases, write progress down, end what has to end."""
-        store = JobStore(self._settings.database_url)
+        store = self._store()
         interval_s = min(RENEW_S, self._settings.job_lease_ms / 4000)
         while not self._closed.wait(interval_s):
             with self._lock:

@@ -1,7 +1,8 @@
 """Every job there is."""
 
+from workers.adapters.failpoints import Failpoints
 from workers.adapters.jobs import Period, RetryPolicy
-from workers.jobs import mirror, partitions, reconcile, settlement, snapshots
+from workers.jobs import figures, mirror, partitions, reconcile, settlement, snapshots
 from workers.jobs.job import Job
 from workers.settings import Settings
 
@@ -11,6 +12,8 @@ MIRROR_QUEUE = "mirror"
 QUEUES = (JOBS_QUEUE, MIRROR_QUEUE)
 
 HOUR_MS = 3_600_000
+# What is seen on a dashboard of half an hour.
+FIGURES_MS = 60_000
 # A Kafka that is down is asked again and again, so that nothing lags for long when it is back.
 MIRROR_RETRIES = RetryPolicy(delay_ms=1_000, delay_max_ms=5_000)
 
@@ -20,7 +23,7 @@ def queue_of(job: str) -> str:
     return MIRROR_QUEUE if job == "mirror" else JOBS_QUEUE
 
 
-def jobs(settings: Settings) -> tuple[Job, ...]:
+def jobs(settings: Settings, failpoints: Failpoints | None = None) -> tuple[Job, ...]:
     """Return the jobs that these settings ask for. Adding one takes a row here."""
     table = [
         Job(
@@ -36,12 +39,14 @@ def jobs(settings: Settings) -> tuple[Job, ...]:
             per_instrument=True,
         ),
         Job("partitions", JOBS_QUEUE, Period(every_ms=settings.partitions_ms), partitions.run),
+        Job("figures", JOBS_QUEUE, Period(every_ms=FIGURES_MS), figures.run),
     ]  # fmt: skip
     if settings.kafka is not None:
         table.append(
             Job(
                 "mirror", MIRROR_QUEUE, Period(every_ms=settings.mirror_ms),
-                mirror.Mirror(settings.kafka).run, per_instrument=True, retries=MIRROR_RETRIES,
+                mirror.Mirror(settings.kafka, failpoints or Failpoints()).run,
+                per_instrument=True, retries=MIRROR_RETRIES,
             )
         )  # fmt: skip
     return tuple(table)

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from workers.adapters.errors import DataRejected, Fenced, StreamLost
+from workers.adapters.errors import DataRejected, Fenced, StreamLost, UnknownClients
 from workers.core.batch import Batch, DeadLetter, Names
 from workers.core.codec import (
     CodecError,
@@ -227,7 +227,9 @@ class Loop:
         return found
 
     def _apply_request(self, batch: Batch, request: Request, found: dict[Name, FirstOrder]) -> None:
-        command = request.command._replace(time_us=batch.time_us)
+        command = request.command
+        if command.time_us != batch.time_us:
+            command = command._replace(time_us=batch.time_us)
         if isinstance(command, SubmitOrder):
             names = [order_name(command.order_id)]
             if command.idempotency_key:
@@ -261,8 +263,12 @@ class Loop:
                 continue
             # From here to the first await nothing else runs: the batch is taken as it stands.
             batch = self._batch
+            try:
+                parameters = self._ledger.parameters(batch, self._epoch)
+            except UnknownClients as error:
+                await self._ledger.ensure_clients(error.client_ids)
+                continue  # meanwhile the batch may have grown
             effects = self._observer.take(batch)
-            parameters = self._ledger.parameters(batch, self._epoch)
             delta = take_delta(self._engine.book, batch.from_sequence, batch.sequence)
             changes = batch.changes()
             self._batch = self._open_batch(batch.position)

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from workers.adapters.errors import AdapterError, DataRejected, Fenced
+from workers.adapters.errors import AdapterError, DataRejected, EpochPassed, Fenced
 from workers.adapters.failpoints import Failpoints
 from workers.adapters.ledger import Ledger
 from workers.adapters.streams import OrderStream
@@ -39,8 +39,9 @@ class Shard:
     failpoints: Failpoints
     _loop: Loop | None = None
     _stopping: bool = False
-    # The last one that was ours.
+    # The last one that was ours, and the least that the next one must be.
     _epoch: int = 0
+    _epoch_min: int = 0
 
     def stop(self) -> None:
         """Finish what was read, release the lease, and let `run` return."""
@@ -62,7 +63,11 @@ class Shard:
                 cause = type(error).__name__
                 extra = {"instrument": name, "epoch": self._epoch, "cause": cause}
                 self.metrics.recoveries(name, cause).inc()
-                if isinstance(error, Fenced):
+                if isinstance(error, EpochPassed):
+                    # Unless another matcher holds the lease, this database is behind what Redis has
+                    # seen: it is new, or was restored.
+                    self._epoch_min = error.epoch + 1
+                elif isinstance(error, Fenced):
                     logger.warning("fenced, lease lost: %s", error, extra=extra)
                     return
                 if isinstance(error, DataRejected):
@@ -82,7 +87,7 @@ class Shard:
             await Ledger.open(self.settings.database_url, self.instrument, self.settings.lease_ms),
         )
         try:
-            standing = await ledger.acquire(self.owner)
+            standing = await ledger.acquire(self.owner, self._epoch_min)
             if standing is None:
                 logger.info("another matcher holds it, standing by", extra={"instrument": name})
                 return False

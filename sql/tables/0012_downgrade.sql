@@ -1,0 +1,1 @@
+DROP FUNCTION exchange.report_matcher_v2(text, integer);

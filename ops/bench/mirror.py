@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.embedded import Postgres, Valkey
 from ops.embedded.kafka import Kafka
@@ -49,6 +49,8 @@ BATCH_LENGTH = 100
 INSTRUMENT = "BTC-USD"
 STATES = ("no mirror", "down", "up")
 WAIT_S = 300.0
+# A broker that was just started, on busy processors.
+BROKER_START_S = 60.0
 
 
 def main(arguments: list[str]) -> int:
@@ -299,7 +301,7 @@ def wait_for_messages(settings: KafkaSettings) -> None:
     """Return when messages have just come into a topic: before the mirror can store its offset."""
     consumer = Consumer(client_config(settings) | {"group.id": "bench"})
     try:
-        topic = consumer.list_topics(TOPICS[0], timeout=10).topics[TOPICS[0]]
+        topic = _topic(consumer)
         partitions = [TopicPartition(TOPICS[0], number) for number in topic.partitions]
 
         def ends() -> list[Any]:
@@ -312,6 +314,17 @@ def wait_for_messages(settings: KafkaSettings) -> None:
             pass
     finally:
         consumer.close()
+
+
+def _topic(consumer: Consumer) -> Any:
+    """Return what a broker, which may just be starting, says of the first topic."""
+    until = time.monotonic() + BROKER_START_S
+    while True:
+        try:
+            return consumer.list_topics(TOPICS[0], timeout=10).topics[TOPICS[0]]
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
 
 
 def rebuild(exchange: Stand) -> str:

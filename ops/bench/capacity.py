@@ -29,12 +29,12 @@ class Row(NamedTuple):
     valkey: float
 
 
-# From ARCHITECTURE.md, "Measurements": two shared cores, load included, medians of 3 runs.
+# From PERFORMANCE.md, "Targets": two shared cores, load included, medians of 3 runs.
 MEASURED = (
-    Row("http-1", 1, 546, 448, 578, 175),
-    Row("instruments-3", 9, 177, 95, 168, 33),
-    Row("http-64", 26, 144, 49, 93, 22),
-    Row("batch", 201, 85, 28, 55, 12),
+    Row("http-1", 1, 430, 450, 590, 189),
+    Row("instruments-3", 10, 89, 84, 134, 27),
+    Row("http-64", 28, 73, 46, 79, 18),
+    Row("batch", 241, 44, 26, 55, 9),
 )
 # What one web process spends to hear of an order that another one has sent (books and histories
 # kept, nobody following), in microseconds; by `batch`, as above.
@@ -176,7 +176,7 @@ def report(orders: int, instruments: int) -> str:
         [
             "**Orders a second of one core**, by process (microseconds per order: orders/s):",
             table(("scenario", "batch", "web", "matcher", "PostgreSQL", "Valkey"), measured),
-            "**One instrument**, with a core for each part and batches of 200:",
+            "**One instrument**, with a core for each part and batches of 240:",
             table(("part", "us per order", "orders/s"), one_instrument()),
             f"**{orders:,} orders/s over {instruments:,} instruments**, {rate:,.0f} each: cores of "
             f"a cell, cells, and machines of {CORES_PER_MACHINE} cores in all:",

@@ -18,7 +18,8 @@ from tests.exchange import Exchange
 from tests.follower import Follower
 
 CHANNELS = ("trades", "orders", "orderbook")
-PATIENCE_S = 60.0
+# A minute alone; processors may be busy otherwise.
+PATIENCE_S = 240.0
 # As many prices as `GET /market/orderbook` can show per side, at most.
 PRICES = range(9_951, 10_051)
 

@@ -37,8 +37,8 @@ class JobProcesses:
     def worker(self, **env: str) -> Any:
         return self.exchange.spawn("workers.jobs", **env)
 
-    def clock(self) -> Any:
-        return self.exchange.spawn("workers.jobs.clock")
+    def clock(self, **env: str) -> Any:
+        return self.exchange.spawn("workers.jobs.clock", **env)
 
     def only(self, *due: str, subject: str | None = None) -> None:
         """Let these jobs be due now, of one subject or of all, and no other, ever."""

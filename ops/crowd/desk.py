@@ -1,7 +1,6 @@
 """Commands of the participants, and what they have in the market as far as it has told them."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from workers.core.messages import Side
@@ -109,11 +108,6 @@ class Desk:
         """Know of no order any more; positions stay."""
         self.orders.clear()
         self._by_client.clear()
-
-    def cancel_all(self) -> Iterator[Cancel]:
-        """Ask for every order to go."""
-        for own in list(self.orders.values()):
-            yield self.cancel(own)
 
     def _keep(self, own: Own) -> None:
         self.orders[own.order_id] = own

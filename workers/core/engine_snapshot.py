@@ -1,6 +1,6 @@
 """Engine snapshots: orders in columns as PostgreSQL packs them; bringing them up to date.
 
-A page of resting orders (sql/functions/load_orders_v1.sql says what is in it) is what a full
+A page of resting orders (sql/functions/load_orders_v2.sql says what is in it) is what a full
 rebuild reads, and what a snapshot keeps. Columns load several times faster than rows.
 
 An order's priority is its order_no, so orders that changed since the snapshot can simply be
